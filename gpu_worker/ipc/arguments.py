@@ -1,0 +1,30 @@
+"""What a worker is told at birth, on its command line.
+
+Owns the fields and their JSON form. Runs in both processes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from gpu_worker.ipc.link import LinkFds
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerArguments:
+    """Device (`cpu` or `gpu:N`), the supervisor's process id, the inherited descriptors."""
+
+    device: str
+    supervisor_pid: int
+    fds: LinkFds
+
+    def to_json(self) -> str:
+        """Write them for the command line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerArguments:
+        """Read them back."""
+        fields = json.loads(text)
+        return cls(fields["device"], fields["supervisor_pid"], LinkFds(**fields["fds"]))

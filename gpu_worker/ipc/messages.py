@@ -1,0 +1,187 @@
+"""The messages of the control channel, and how they are written.
+
+Owns their fields: plain JSON values only, so that no object is ever rebuilt by name from foreign
+bytes. Requests do not come this way; they travel over the rings. Runs in both processes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from gpu_worker.ipc.tensors import Contract
+
+
+class ProtocolError(Exception):
+    """The peer sent bytes that are no message of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorSettings:
+    """How a worker sets up Paddle's predictor for one model.
+
+    `precision` is fp32, fp16 or int8 and counts on GPU with TensorRT, fp16 also without it;
+    `tensorrt_cache_dir` keeps built engines between loads ("" for none).
+    """
+
+    cpu_threads: int = 1
+    onednn: bool = True
+    precision: str = "fp32"
+    gpu_pool_mb: int = 1000
+    tensorrt: bool = False
+    tensorrt_cache_dir: str = ""
+    tensorrt_workspace_mb: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """One warm-up run: a shape for each input, none of them variable.
+
+    `origin` says where the shapes come from: `declared` by the model (must fit and succeed),
+    `traffic` of the version that serves (must succeed if it fits), `guessed` (may fail).
+    """
+
+    shapes: dict[str, list[int]]
+    origin: str = "declared"
+
+
+# Supervisor to worker
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load a version, whatever is held now. Two descriptors come along: program, parameters."""
+
+    load_id: int
+    program_suffix: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    warmups: list[dict[str, Any]] = field(default_factory=list)
+    check_finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Give up the version held."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFreed:
+    """The supervisor has released all responses; the answer to `NeedSpace`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End with status 0."""
+
+
+# Worker to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The device context is up; the worker waits for a load."""
+
+    framework: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRefused:
+    """The device cannot be used; `reason` says what is missing and how to see it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """The program and its parameters are loaded; warm-up begins."""
+
+    load_id: int
+    load_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The version is ready to serve. `contract` is `Contract.to_json()`."""
+
+    load_id: int
+    contract: dict[str, Any]
+    load_ms: float
+    warm_ms: float
+    warnings: list[str] = field(default_factory=list)
+
+    def parsed_contract(self) -> Contract:
+        """Give the contract as an object."""
+        return Contract.from_json(self.contract)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The version cannot be served; `phase` is load or warm, `kind` a word for metrics."""
+
+    load_id: int
+    phase: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """The worker holds no version."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedSpace:
+    """The response ring is full; the worker sleeps until `SpaceFreed`."""
+
+
+Message = (
+    Load
+    | Unload
+    | SpaceFreed
+    | Stop
+    | Hello
+    | DeviceRefused
+    | Warming
+    | Loaded
+    | LoadFailed
+    | Unloaded
+    | NeedSpace
+)
+
+_TYPES: Final[dict[str, type[Message]]] = {
+    cls.__name__: cls
+    for cls in (
+        Load,
+        Unload,
+        SpaceFreed,
+        Stop,
+        Hello,
+        DeviceRefused,
+        Warming,
+        Loaded,
+        LoadFailed,
+        Unloaded,
+        NeedSpace,
+    )
+}
+
+
+def encode(message: Message) -> bytes:
+    """Write a message as one JSON object with its type."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)}).encode()
+
+
+def decode(data: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        ProtocolError: the bytes are none.
+
+    """
+    try:
+        fields = json.loads(data)
+        return _TYPES[fields.pop("type")](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ProtocolError(f"not a control message: {data[:200]!r}") from error

@@ -1,0 +1,85 @@
+"""A ring of fixed-size descriptors between exactly one producer and one consumer.
+
+Owns the layout of a ring in shared memory::
+
+    byte 0    u64 head  descriptors ever published; written by the producer only
+    byte 64   u64 tail  descriptors ever taken; written by the consumer only
+    byte 128  capacity x 64 bytes, each descriptor eight u64 words
+
+Never waits: a full ring refuses, and the doorbell beside it says how many descriptors to take.
+Fields are stored through `memoryview.cast("Q")`, one machine store each; `struct.pack_into` would
+zero the field first, and the other process would read that zero. Runs in both processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+LINE: Final = 64
+WORDS: Final = 8  # u64 words in a descriptor
+_HEAD: Final = 0
+_TAIL: Final = LINE // 8
+_FIRST: Final = 2 * LINE // 8
+
+
+def ring_size(capacity: int) -> int:
+    """Give the bytes that a ring of `capacity` descriptors takes."""
+    return 2 * LINE + capacity * LINE
+
+
+class RingFull(Exception):  # noqa: N818 - a condition that callers expect, not an error
+    """The consumer has not taken enough yet; nothing was written."""
+
+
+class DescriptorRing:
+    """One side of a ring. Head and tail grow for ever; their difference is what waits."""
+
+    def __init__(self, memory: memoryview, capacity: int) -> None:
+        if capacity < 1 or capacity & (capacity - 1):
+            raise ValueError(f"a ring's capacity must be a power of two, not {capacity}")
+        self._words = memory[: ring_size(capacity)].cast("Q")
+        self._capacity = capacity
+        self._mask = capacity - 1
+
+    def __len__(self) -> int:
+        """Count the descriptors published and not yet taken."""
+        return self._words[_HEAD] - self._words[_TAIL]
+
+    def publish(self, descriptor: Sequence[int]) -> None:
+        """Write one descriptor of `WORDS` words, then move the head.
+
+        Raises:
+            RingFull: there is no free place.
+
+        """
+        words = self._words
+        head = words[_HEAD]
+        if head - words[_TAIL] >= self._capacity:
+            raise RingFull
+        at = _FIRST + (head & self._mask) * WORDS
+        for position in range(WORDS):
+            words[at + position] = descriptor[position]
+        words[_HEAD] = head + 1
+
+    def take(self, count: int) -> list[tuple[int, ...]]:
+        """Take exactly `count` descriptors, as many as the doorbell said.
+
+        Raises:
+            ValueError: fewer are there; doorbell and ring disagree, the peer is broken.
+
+        """
+        words = self._words
+        tail = words[_TAIL]
+        if words[_HEAD] - tail < count:
+            raise ValueError(f"the doorbell counted {count} descriptors, the ring holds fewer")
+        taken = []
+        for number in range(tail, tail + count):
+            at = _FIRST + (number & self._mask) * WORDS
+            taken.append(tuple(words[at : at + WORDS]))
+        words[_TAIL] = tail + count
+        return taken
+
+    def release(self) -> None:
+        """Drop the view, so that the segment can be closed."""
+        self._words.release()

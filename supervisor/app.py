@@ -1,0 +1,141 @@
+"""The composition root: builds the parts, starts and stops them in order.
+
+The only file that knows them all. Runs in the supervisor's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+
+import structlog
+
+from gpu_worker.ipc.arena import RequestArena
+from gpu_worker.ipc.link import close_fds
+from supervisor import __version__, signals
+from supervisor.errors import SettingsError
+from supervisor.http.admin import AdminHandlers
+from supervisor.http.body import BodyReader
+from supervisor.http.inference import InferenceHandlers
+from supervisor.http.repository import RepositoryHandlers
+from supervisor.http.server import HttpServer
+from supervisor.lifecycle.model_manager import ModelManager
+from supervisor.repository.watcher import Watcher, file_system_of, must_poll
+from supervisor.settings import Settings
+from supervisor.workers.events import WorkerEvents
+from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.pool import WorkerPool
+
+log = structlog.get_logger()
+
+_MB = 1 << 20
+
+
+class App:
+    """The running server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop_asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            SettingsError: the address or the memory cannot be had.
+            DeviceRefusedError: a device cannot be used.
+
+        """
+        settings = self._settings
+        try:
+            arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"arena_mb = {settings.arena_mb}: {error}") from error
+        read_only = arena.segment.read_only_fd()
+
+        def spawn(number: int, index: int, device: str, events: WorkerEvents) -> WorkerHandle:
+            response_bytes = settings.response_ring_mb * _MB
+            return WorkerHandle(number, index, device, read_only, response_bytes, events)
+
+        pool = WorkerPool(
+            settings.devices(),
+            spawn,
+            settings.hang_timeout_ms / 1000,
+            settings.start_timeout_ms / 1000,
+        )
+        watcher: Watcher | None = None
+        manager = ModelManager(
+            settings,
+            arena,
+            pool,
+            lambda listing: watcher.follow(listing.directories) if watcher else False,
+            trust_ctime=not must_poll(file_system_of(settings.model_repository)),
+        )
+        watcher = Watcher(
+            settings.model_repository, settings.watch, settings.poll_interval_ms / 1000,
+            manager.look,
+        )  # fmt: skip
+        server = HttpServer(manager)
+        reader = BodyReader(arena, settings.max_request_mb * _MB, settings.body_timeout_ms / 1000)
+        for handlers in (
+            InferenceHandlers(manager, reader),
+            RepositoryHandlers(manager),
+            AdminHandlers(manager, pool),
+        ):
+            handlers.routes(server.router)
+        signals.install(self.stop, manager.reload)
+        reconciling: asyncio.Task[None] | None = None
+        try:
+            port = await server.start(settings.host, settings.port)
+            log.info(
+                "listening", url=f"http://{settings.host}:{port}", version=__version__,
+                pid=os.getpid(), devices=",".join(settings.devices()),
+                model_repository=str(settings.model_repository),
+            )  # fmt: skip
+            manager.demand.level()  # a first worker on each device shows at once if it can be used
+            await self._until_up(pool)
+            watcher.start()
+            manager.look("start")
+            reconciling = asyncio.create_task(manager.run())
+            gc.collect()
+            gc.freeze()
+            await self._stop_asked.wait()
+            log.info("stopping: requests in flight finish first, a second signal hurries")
+        finally:
+            started = time.perf_counter()
+            watcher.close()
+            if reconciling is not None:
+                reconciling.cancel()
+                await asyncio.wait([reconciling])
+            await self._stop_server(server)
+            await manager.close()
+            await pool.stop(settings.stop_timeout_ms / 1000)
+            close_fds([read_only])
+            log.info("stopped", seconds=round(time.perf_counter() - started, 2))
+
+    async def _until_up(self, pool: WorkerPool) -> None:
+        """Wait for a worker per device, or for the order to stop."""
+        up = asyncio.create_task(pool.ready())
+        stop = asyncio.create_task(self._stop_asked.wait())
+        done, pending = await asyncio.wait({up, stop}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        if up in done:
+            await up
+
+    async def _stop_server(self, server: HttpServer) -> None:
+        stopping = asyncio.create_task(server.stop(self._settings.stop_timeout_ms / 1000))
+        hurry = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, hurry):
+            task.cancel()
+        await asyncio.wait({stopping, hurry})
+
+    def stop(self) -> None:
+        """Stop; asked a second time, without waiting for requests."""
+        if self._stop_asked.is_set():
+            self._hurry.set()
+        self._stop_asked.set()

@@ -1,0 +1,1 @@
+"""Dispatch: from an admitted request to a worker and back."""

@@ -1,0 +1,68 @@
+"""Generations: which version of a model serves, which served before, and the count of switches.
+
+Owns the two lanes of a model. The switch is one assignment between two steps of the event loop, so
+that all instances on all devices change in the same instant. Runs in the supervisor.
+"""
+
+from __future__ import annotations
+
+import time
+
+from supervisor.dispatch.lane import Lane
+from supervisor.errors import NotFound, NotReady
+
+
+class Generations:
+    """The serving and the retained lane of one model."""
+
+    def __init__(self, model: str) -> None:
+        self.number = 0
+        self.serving: Lane | None = None
+        self.retained: Lane | None = None
+        self.why_not = "no version has been loaded yet"
+        self._model = model
+
+    def lanes(self) -> list[Lane]:
+        """List the lanes that requests may go to."""
+        return [lane for lane in (self.serving, self.retained) if lane is not None]
+
+    def find(self, version: str | None) -> Lane:
+        """Find the lane that a request asks for; None stands for the serving one.
+
+        Raises:
+            NotReady: nothing serves.
+            NotFound: that version is neither serving nor retained.
+
+        """
+        if version is None:
+            if self.serving is None:
+                raise NotReady(f"model {self._model!r} is not ready: {self.why_not}")
+            return self.serving
+        for lane in self.lanes():
+            if lane.version == version and not lane.closing:
+                return lane
+        have = [lane.version for lane in self.lanes()]
+        raise NotFound(
+            f"model {self._model!r} has no version {version!r} loaded; loaded: "
+            f"{', '.join(have) or 'none'}"
+        )
+
+    def switch(self, lane: Lane) -> Lane | None:
+        """Make `lane` the serving one, in the next generation; the old one is retained."""
+        old = self.serving
+        self.number += 1
+        lane.generation = self.number
+        lane.since = time.time()
+        self.serving, self.retained = lane, old
+        return old
+
+    def stop(self, why: str) -> Lane | None:
+        """Serve nothing; give the lane that did."""
+        old, self.serving = self.serving, None
+        self.why_not = why
+        return old
+
+    def forget(self) -> Lane | None:
+        """Retain nothing; give the lane that was."""
+        lane, self.retained = self.retained, None
+        return lane

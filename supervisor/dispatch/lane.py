@@ -1,0 +1,82 @@
+"""A lane: one version of a model that is loaded in workers and takes requests.
+
+Owns which workers hold the version, its generation, contract, settings and staged bytes. Changed
+only by the dispatcher (switch, retire) and the model manager (build, repair). Runs in the
+supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gpu_worker.ipc.tensors import Contract
+from supervisor.dispatch.request import InferRequest
+from supervisor.dispatch.statistics import VersionStatistics
+from supervisor.lifecycle.states import VersionRecord
+from supervisor.repository.model_settings import ModelSettings
+from supervisor.repository.staging import StagedVersion
+
+if TYPE_CHECKING:
+    from supervisor.workers.handle import WorkerHandle
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One loaded version. `generation` is 0 until it has been switched to for the first time."""
+
+    record: VersionRecord
+    contract: Contract
+    settings: ModelSettings
+    staged: StagedVersion
+    workers: list[WorkerHandle]
+    generation: int = 0
+    since: float = field(default_factory=time.time)
+    waiting: deque[InferRequest] = field(default_factory=deque)  # asked for by version
+    statistics: VersionStatistics = field(default_factory=VersionStatistics)
+    closing: bool = False  # takes no new request: its workers are wanted for a load
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.record.model
+
+    @property
+    def version(self) -> str:
+        """Name of the version."""
+        return self.record.version
+
+    @property
+    def platform(self) -> str:
+        """Name of the format, as the Open Inference Protocol builds it."""
+        return "paddle_pir" if self.staged.suffix == ".json" else "paddle_inference"
+
+    @property
+    def in_flight(self) -> int:
+        """Count the requests that workers hold."""
+        return sum(len(worker.in_flight) for worker in self.workers)
+
+    def best_worker(self) -> WorkerHandle | None:
+        """Give the worker with the fewest requests, or None when all are at their credit."""
+        best: WorkerHandle | None = None
+        fewest = self.settings.max_in_flight
+        for worker in self.workers:
+            held = len(worker.in_flight)
+            if held < fewest:
+                best, fewest = worker, held
+        return best
+
+    def note_idle(self) -> None:
+        """Tell whoever waits for the drain, once nothing is left."""
+        if not self.waiting and not self.in_flight:
+            self.idle.set()
+
+    async def drained(self) -> None:
+        """Wait until no request is left."""
+        self.idle.clear()
+        self.note_idle()
+        await self.idle.wait()

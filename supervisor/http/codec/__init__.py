@@ -1,0 +1,1 @@
+"""The codec: the Open Inference Protocol's JSON and binary tensors, both ways."""

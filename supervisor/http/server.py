@@ -1,0 +1,144 @@
+"""The HTTP server: connections, routing, and the one place that turns errors into answers.
+
+Owns the listening socket and its connections. Uses aiohttp below its application layer: no
+middleware and no match objects stand on the hot path. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from supervisor import __version__
+from supervisor.errors import RequestError, SettingsError
+from supervisor.http.answers import answer_error, answer_json, answer_request_error
+from supervisor.http.router import Router
+from supervisor.lifecycle.model_manager import ModelManager
+
+log = structlog.get_logger()
+
+_BACKLOG: Final = 1024
+_LINGER_S: Final = 5.0  # how long a refused body is read on, so that the client sees the answer
+EXTENSIONS: Final = (
+    "binary_tensor_data",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "statistics",
+)
+
+
+class _Protocol(web.RequestHandler):
+    """aiohttp's connection, with our form of an error for what is no HTTP at all."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed, or a handler that broke."""
+        del request, exc
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError
+        text = message if status < 500 and message else "internal error"
+        response = answer_error(text.strip().splitlines()[0], status)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Hands connections to `_Protocol`."""
+
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class HttpServer:
+    """Listens and answers."""
+
+    def __init__(self, manager: ModelManager) -> None:
+        self.router = Router()
+        self.router.add("GET", "v2", self._server_metadata)
+        self.router.add("GET", "v2/health/live", self._live)
+        self.router.add("GET", "v2/health/ready", self._ready)
+        self.stopping = False
+        self._manager = manager
+        self._server = _Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=_LINGER_S,
+        )
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; give the port.
+
+        Raises:
+            SettingsError: the address cannot be listened on.
+
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(
+                self._server, host, port, backlog=_BACKLOG, reuse_address=True
+            )
+        except (OSError, socket.gaierror) as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def stop(self, timeout_s: float) -> None:
+        """Accept nothing more, let requests finish, close connections."""
+        self.stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        self._server.pre_shutdown()
+        await self._server.shutdown(timeout_s)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            handler, names = self.router.find(request.method, request.raw_path.split("?", 1)[0])
+            response = await handler(request, **names)
+        except RequestError as error:
+            response = answer_request_error(error)
+        except web.HTTPException as error:
+            response = answer_error(error.reason, error.status)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            log.exception("a handler broke", method=request.method, path=request.path[:200])
+            response = answer_error("internal error", 500)
+        if self.stopping:
+            response.force_close()
+        return response
+
+    async def _server_metadata(self, request: web.BaseRequest) -> web.StreamResponse:
+        del request
+        return answer_json(
+            {"name": "hotpaddle", "version": __version__, "extensions": list(EXTENSIONS)}
+        )
+
+    async def _live(self, request: web.BaseRequest) -> web.StreamResponse:
+        del request
+        return answer_json({"live": True})
+
+    async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
+        del request
+        if self._manager.ready and not self.stopping:
+            return answer_json({"ready": True})
+        waiting: list[Any] = [
+            f"{name}: {model.reason_not_ready()}"
+            for name, model in sorted(self._manager.models.items())
+            if not model.unloaded and not model.dispatcher.ready
+        ]
+        reason = "; ".join(waiting) or self._manager.repository_problem or "stopping"
+        return answer_error(f"not ready: {reason}", 503, 1)

@@ -1,0 +1,1 @@
+"""Lifecycle: which version serves, and how it comes and goes."""

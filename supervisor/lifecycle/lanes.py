@@ -1,0 +1,202 @@
+"""The lanes of all models: the switch from one to the next, and what becomes of the old one.
+
+Owns drain, retirement and reclaim, the crash of a worker that was in a lane, and the repair of a
+serving lane. Decides nothing about versions. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from gpu_worker.ipc.link import Completion
+from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.request import InferRequest
+from supervisor.errors import VersionFailed
+from supervisor.lifecycle.loader import Loader
+from supervisor.lifecycle.model import Model
+from supervisor.lifecycle.states import VersionState
+from supervisor.settings import Settings
+from supervisor.workers.events import WorkerState
+from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.pool import WorkerPool
+
+log = structlog.get_logger()
+
+_REPAIR_PAUSE_S: Final = 0.5
+_LONGEST_REPAIR_PAUSE_S: Final = 30.0
+
+
+class Lanes:
+    """Moves lanes, and hears from their workers."""
+
+    def __init__(
+        self,
+        models: dict[str, Model],
+        settings: Settings,
+        pool: WorkerPool,
+        freed: Callable[[], None],
+    ) -> None:
+        """`freed` is called when workers have become spares."""
+        self.loader = Loader(settings, pool, self.reclaim)
+        self._models = models
+        self._freed = freed
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._repairing: set[Lane] = set()
+        pool.on_completed = self._worker_completed
+        pool.on_pumped = self._worker_pumped
+        pool.on_ended = self._worker_ended
+
+    # From one lane to the next
+
+    def switch(self, model: Model, lane: Lane) -> None:
+        """Make `lane` serve; the old one drains and is retained, the one retained so far goes."""
+        dispatcher = model.dispatcher
+        forgotten = dispatcher.retained
+        old = dispatcher.switch(lane)
+        lane.record.move(VersionState.SERVING)
+        if forgotten is not None and forgotten is not lane:
+            self.retire(forgotten)
+        if old is not None:
+            old.record.move(VersionState.DRAINING)
+            self._spawn(self._drain(old))
+
+    def stop_serving(self, model: Model, why: str) -> None:
+        """Take a model out of service: both lanes finish what they have and go."""
+        old = model.dispatcher.stop_serving(why)
+        retained = model.dispatcher.retained
+        model.dispatcher.forget_retained()
+        if old is not None:
+            old.record.move(VersionState.DRAINING)
+            self.retire(old)
+        if retained is not None:
+            self.retire(retained)
+
+    def retire(self, lane: Lane) -> None:
+        """Let a lane that nobody is sent to any more finish, then make its workers spares."""
+        lane.closing = True
+        self._spawn(self._retire(lane))
+
+    def free(self, lane: Lane) -> None:
+        """Make a lane's workers spares and give its staged bytes back."""
+        workers, lane.workers = lane.workers, []
+        for worker in workers:
+            worker.set_free()
+        lane.staged.close()
+        self._freed()
+
+    async def reclaim(self, device_index: int, model_name: str) -> bool:
+        """Give up a retained version on a device: the model's own first, else the oldest."""
+        holders = [
+            (model.name != model_name, lane.since, model, lane)
+            for model in self._models.values()
+            if (lane := model.dispatcher.retained) is not None
+            and any(worker.device_index == device_index for worker in lane.workers)
+        ]
+        if not holders:
+            return False
+        _, _, model, lane = min(holders, key=lambda holder: holder[:2])
+        lane.closing = True
+        await lane.drained()
+        if model.dispatcher.retained is lane:  # else it was switched back to meanwhile
+            model.dispatcher.forget_retained()
+            lane.record.move(VersionState.UNLOADED, "its worker is needed for a load")
+            self.free(lane)
+        lane.closing = False
+        return True
+
+    async def _drain(self, lane: Lane) -> None:
+        await lane.drained()
+        if lane.record.state is VersionState.DRAINING:
+            lane.record.move(VersionState.RETAINED)
+
+    async def _retire(self, lane: Lane) -> None:
+        await lane.drained()
+        if lane.record.state is not VersionState.UNLOADED:
+            lane.record.move(VersionState.UNLOADED)
+        self.free(lane)
+
+    # From the workers
+
+    def _worker_completed(
+        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+    ) -> None:
+        if worker.lane is not None:
+            dispatcher = self._models[worker.lane.model].dispatcher
+            dispatcher.completed(worker.lane, request, completion, data)
+
+    def _worker_pumped(self, worker: WorkerHandle) -> None:
+        if worker.lane is not None:
+            self._models[worker.lane.model].dispatcher.pump()
+            worker.lane.note_idle()
+
+    def _worker_ended(self, worker: WorkerHandle, running: int) -> None:
+        lane, worker.lane = worker.lane, None
+        if lane is None:
+            return
+        model = self._models[lane.model]
+        model.dispatcher.worker_died(lane, worker, running)
+        if lane is model.dispatcher.serving:
+            log.warning(
+                "a serving worker ended, its requests are sent again",
+                model=lane.model, version=lane.version, worker=worker.number,
+            )  # fmt: skip
+            if lane not in self._repairing:
+                self._repairing.add(lane)
+                self._spawn(self._repair(model, lane))
+        elif lane is model.dispatcher.retained:
+            model.dispatcher.forget_retained()
+            self.retire(lane)
+
+    async def _repair(self, model: Model, lane: Lane) -> None:
+        """Bring a serving lane back to its full number of workers; try for as long as it serves."""
+        pause_s = _REPAIR_PAUSE_S
+        try:
+            while model.dispatcher.serving is lane:
+                device_index = self._lacks_worker(lane)
+                if device_index is None:
+                    return
+                started = time.perf_counter()
+                try:
+                    await self.loader.load_again(lane, device_index, model.dispatcher)
+                except VersionFailed as error:
+                    log.error("a lost worker could not be replaced yet", reason=error.reason)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_REPAIR_PAUSE_S)
+                else:
+                    cost_ms = (time.perf_counter() - started) * 1000
+                    log.info(f"Restored {lane.version}, cost={cost_ms:.0f}ms", model=model.name)
+        finally:
+            self._repairing.discard(lane)
+
+    def _lacks_worker(self, lane: Lane) -> int | None:
+        for device_index in self.loader.device_indices(lane.settings):
+            alive = [
+                worker
+                for worker in lane.workers
+                if worker.device_index == device_index and worker.state is WorkerState.HOLDING
+            ]
+            if len(alive) < lane.settings.instances:
+                return device_index
+        return None
+
+    # Tasks
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task

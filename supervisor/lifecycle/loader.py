@@ -1,0 +1,237 @@
+"""The loader: takes one version from files to a lane that is ready to serve, or says why not.
+
+Owns the steps stage, verify, load, warm, contract, and the search for spares. Never touches what
+serves: the switch is not its business. Runs on the supervisor's event loop, file I/O in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict
+
+import structlog
+
+from gpu_worker.ipc.messages import Load, Loaded, Warmup
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.errors import VersionFailed, VersionRejected
+from supervisor.lifecycle.states import VersionRecord, VersionState
+from supervisor.repository.layout import VersionListing
+from supervisor.repository.model_settings import ModelSettings, parse_model_settings
+from supervisor.repository.staging import StagedVersion, stage, verify
+from supervisor.settings import Settings
+from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.pool import WorkerPool
+
+log = structlog.get_logger()
+
+# Gives up a retained lane on a device for a model; false when there is none to give up.
+Reclaim = Callable[[int, str], Awaitable[bool]]
+
+_load_ids = itertools.count(1)
+
+
+class Loader:
+    """Brings versions up in spares."""
+
+    def __init__(self, settings: Settings, pool: WorkerPool, reclaim: Reclaim) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._reclaim = reclaim
+        self._urgent: Counter[int] = Counter()  # devices on which a serving lane lacks a worker
+
+    # Steps
+
+    async def stage(self, record: VersionRecord, listing: VersionListing) -> StagedVersion:
+        """Copy, hash and verify a version's files.
+
+        Raises:
+            VersionRejected: they are not what they should be.
+            VersionFailed: they cannot be read.
+
+        """
+        record.move(VersionState.VERIFYING)
+        started = time.perf_counter()
+        staged = await asyncio.to_thread(stage, listing)
+        copied = time.perf_counter()
+        try:
+            await asyncio.to_thread(verify, staged)
+        except VersionRejected:
+            staged.close()
+            raise
+        record.phases_ms["stage"] = (copied - started) * 1000
+        record.phases_ms["verify"] = (time.perf_counter() - copied) * 1000
+        record.digest = staged.digest
+        return staged
+
+    def settings_of(self, staged: StagedVersion) -> ModelSettings:
+        """Read the settings that were staged with a version.
+
+        Raises:
+            VersionRejected: `model.toml` is wrong.
+
+        """
+        return parse_model_settings(staged.settings_data, self._settings)
+
+    def device_indices(self, settings: ModelSettings) -> list[int]:
+        """List the devices that a model serves on."""
+        return [
+            index
+            for index, device in enumerate(self._pool.devices)
+            if not settings.devices or device in settings.devices
+        ]
+
+    async def load(
+        self,
+        record: VersionRecord,
+        staged: StagedVersion,
+        settings: ModelSettings,
+        dispatcher: Dispatcher,
+    ) -> Lane:
+        """Load a staged version into spares on all its devices.
+
+        Raises:
+            VersionRejected: its contract is not the one being served, or differs among workers.
+            VersionFailed: it could not be loaded or warmed up; the spares are free again.
+
+        """
+        record.move(VersionState.LOADING)
+        started = time.perf_counter()
+        workers = await self._spares(record.model, settings)
+        record.phases_ms["spare"] = (time.perf_counter() - started) * 1000
+        warmups = _warmups(settings, dispatcher)
+        results = await asyncio.gather(
+            *(self._load_one(worker, record, staged, settings, warmups) for worker in workers),
+            return_exceptions=True,
+        )
+        loaded = [result for result in results if isinstance(result, Loaded)]
+        errors = [result for result in results if isinstance(result, BaseException)]
+        try:
+            if errors:
+                raise errors[0]
+            contract = loaded[0].parsed_contract()
+            if any(other.parsed_contract() != contract for other in loaded):
+                raise VersionRejected("contract", "its workers disagree about the contract")
+            serving = dispatcher.serving
+            difference = serving.contract.difference(contract) if serving else None
+            if difference is not None and not settings.allow_contract_change:
+                raise VersionRejected(
+                    "contract",
+                    f"the contract that is being served changed: {difference}; if that is "
+                    "meant, set allow_contract_change = true in the version's model.toml",
+                )
+        except BaseException:
+            for worker, result in zip(workers, results, strict=True):
+                if isinstance(result, Loaded):
+                    worker.set_free()
+            raise
+        record.phases_ms["load"] = max(result.load_ms for result in loaded)
+        record.phases_ms["warm"] = max(result.warm_ms for result in loaded)
+        for warning in loaded[0].warnings:
+            log.warning("warm-up", model=record.model, version=record.version, warning=warning)
+        lane = Lane(record, contract, settings, staged, workers)
+        for worker in workers:
+            worker.hold(lane)
+        return lane
+
+    async def _load_one(
+        self,
+        worker: WorkerHandle,
+        record: VersionRecord,
+        staged: StagedVersion,
+        settings: ModelSettings,
+        warmups: Sequence[Warmup],
+    ) -> Loaded:
+        def warming() -> None:
+            if record.state is VersionState.LOADING:
+                record.move(VersionState.WARMING)
+
+        return await worker.load(
+            Load(
+                next(_load_ids),
+                staged.suffix,
+                asdict(settings.predictor()),
+                [asdict(run) for run in warmups],
+                settings.check_finite,
+            ),
+            (staged.program_fd, staged.params_fd),
+            settings.load_timeout_ms / 1000,
+            warming,
+        )
+
+    async def load_again(self, lane: Lane, device_index: int, dispatcher: Dispatcher) -> None:
+        """Replace a worker that a serving lane has lost; the same staged bytes, the same version.
+
+        Raises:
+            VersionFailed: it did not load this time.
+
+        """
+        self._urgent[device_index] += 1
+        try:
+            worker = await self._spare(device_index, lane.model, urgent=True)
+        finally:
+            self._urgent[device_index] -= 1
+        warmups = _warmups(lane.settings, dispatcher)
+        await self._load_one(worker, lane.record, lane.staged, lane.settings, warmups)
+        if dispatcher.serving is not lane:
+            worker.set_free()
+            return
+        lane.workers.append(worker)
+        worker.hold(lane)
+        dispatcher.pump()
+
+    # Spares
+
+    async def _spares(self, model: str, settings: ModelSettings) -> list[WorkerHandle]:
+        """Reserve as many spares as the model's instances on its devices need."""
+        workers: list[WorkerHandle] = []
+        wait_s = self._settings.start_timeout_ms / 1000
+        try:
+            async with asyncio.timeout(wait_s):
+                for device_index in self.device_indices(settings):
+                    for _ in range(settings.instances):
+                        workers.append(  # noqa: PERF401 - what was taken must be given back
+                            await self._spare(device_index, model, urgent=False)
+                        )
+        except TimeoutError:
+            _set_free(workers)
+            raise VersionFailed(
+                "no_worker", f"no spare worker became available within {wait_s:g} s"
+            ) from None
+        except BaseException:
+            _set_free(workers)
+            raise
+        return workers
+
+    async def _spare(self, device_index: int, model: str, *, urgent: bool) -> WorkerHandle:
+        """Reserve one spare: an idle one, else a retained version's, else wait for the next."""
+        while True:
+            if urgent or not self._urgent[device_index]:
+                worker = self._pool.take_spare(device_index)
+                if worker is not None:
+                    return worker
+                if await self._reclaim(device_index, model):
+                    continue
+            await self._pool.change()
+
+
+def _set_free(workers: Iterable[WorkerHandle]) -> None:
+    for worker in workers:
+        worker.set_free()
+
+
+def _warmups(settings: ModelSettings, dispatcher: Dispatcher) -> list[Warmup]:
+    """Give the shapes declared by the model and those that its traffic shows at present."""
+    runs = list(settings.warmup)
+    serving = dispatcher.serving
+    if serving is not None:
+        names = [spec.name for spec in serving.contract.inputs]
+        for shapes in dispatcher.recent_shapes.list():
+            seen = {name: list(shape) for name, shape in zip(names, shapes, strict=False)}
+            if all(seen != run.shapes for run in runs):
+                runs.append(Warmup(seen, "traffic"))
+    return runs

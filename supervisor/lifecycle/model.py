@@ -1,0 +1,116 @@
+"""A model as the supervisor knows it: its dispatcher, its candidate, its past.
+
+Owns what `/admin/` shows. Decides nothing and does no I/O. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.lifecycle.states import VersionRecord, timestamp
+from supervisor.lifecycle.version_policy import ServingSnapshot
+
+HISTORY: Final = 50
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """One model. `refused` maps tokens to (reason, may be tried again by SIGHUP)."""
+
+    name: str
+    dispatcher: Dispatcher
+    candidate: VersionRecord | None = None
+    last_failure: VersionRecord | None = None
+    refused: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    unloaded: bool = False
+    problem: str = ""  # why the repository asks for nothing
+    history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+    def snapshot(self) -> ServingSnapshot:
+        """Give what the version policy needs to know."""
+        serving, retained = self.dispatcher.serving, self.dispatcher.retained
+        return ServingSnapshot(
+            serving.record.token if serving else None,
+            retained.record.token if retained else None,
+            frozenset(self.refused),
+            self.unloaded,
+        )
+
+    def serving_version(self) -> str | None:
+        """Name the version that serves."""
+        return self.dispatcher.serving.version if self.dispatcher.serving else None
+
+    def note(self, what: str, version: str, **more: Any) -> None:
+        """Remember a change; the last 50 are kept."""
+        self.history.appendleft(
+            {
+                "at": timestamp(time.time()),
+                "what": what,
+                "version": version,
+                "generation": self.dispatcher.generation,
+                **more,
+            }
+        )
+
+    def forgive(self, *, everything: bool) -> None:
+        """Let refused versions be tried again; those rolled back only with `everything`."""
+        self.refused = {
+            token: entry for token, entry in self.refused.items() if not everything and not entry[1]
+        }
+
+    def reason_not_ready(self) -> str:
+        """Say why nothing serves."""
+        if self.unloaded:
+            return "it was unloaded by request"
+        if self.candidate is not None and self.candidate.pending:
+            return f"version {self.candidate.version} is {self.candidate.state.value}"
+        if self.last_failure is not None:
+            return f"version {self.last_failure.version} was refused: {self.last_failure.reason}"
+        return self.problem or "no version has been loaded yet"
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the form in which `/admin/models/{model}` shows it."""
+        dispatcher = self.dispatcher
+        return {
+            "name": self.name,
+            "ready": dispatcher.ready,
+            "generation": dispatcher.generation,
+            "serving": _lane_json(dispatcher.serving),
+            "retained": _lane_json(dispatcher.retained),
+            "candidate": self.candidate.to_json() if self.candidate else None,
+            "last_failure": self.last_failure.to_json() if self.last_failure else None,
+            "problem": self.problem,
+            "unloaded": self.unloaded,
+            "queued": dispatcher.queued,
+            "counts": dict(dispatcher.counts),
+            "history": list(self.history),
+        }
+
+
+def _lane_json(lane: Lane | None) -> dict[str, Any] | None:
+    if lane is None:
+        return None
+    return {
+        "version": lane.version,
+        "generation": lane.generation,
+        "state": lane.record.state.value,
+        "digest": lane.record.digest,
+        "since": timestamp(lane.since),
+        "workers": [
+            {
+                "number": worker.number,
+                "pid": worker.pid,
+                "device": worker.device,
+                "in_flight": len(worker.in_flight),
+                "answered": worker.answered,
+            }
+            for worker in lane.workers
+        ],
+        "requests": lane.statistics.success.count,
+        "failures": lane.statistics.fail.count,
+    }

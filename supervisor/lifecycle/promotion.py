@@ -1,0 +1,127 @@
+"""Promotion: one version's way from the repository's wish to the switch, or to a refusal.
+
+Owns the order of the steps and what each failure leads to; whatever goes wrong changes nothing that
+serves. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from supervisor.dispatch.lane import Lane
+from supervisor.errors import RepositoryError, VersionFailed, VersionRejected
+from supervisor.lifecycle.demand import Demand, Need
+from supervisor.lifecycle.lanes import Lanes
+from supervisor.lifecycle.model import Model
+from supervisor.lifecycle.states import VersionRecord, VersionState
+from supervisor.lifecycle.verdict import Outcome, Verdict
+from supervisor.lifecycle.version_policy import NoWish, Wish
+from supervisor.repository.model_settings import ModelSettings
+from supervisor.repository.staging import StagedVersion
+
+log = structlog.get_logger()
+
+_FLAT_VERSION_DIGITS: Final = 12  # of the content digest that names a flat model's version
+
+Newest = Callable[[Model], Awaitable[Wish | NoWish]]
+
+
+class Promotion:
+    """Brings wished versions up."""
+
+    def __init__(self, lanes: Lanes, demand: Demand, newest: Newest) -> None:
+        """`newest` tells what the repository asks for at this moment."""
+        self._lanes = lanes
+        self._loader = lanes.loader
+        self._demand = demand
+        self._newest = newest
+
+    def _need(self, settings: ModelSettings) -> Need:
+        return Need(settings.instances, tuple(self._loader.device_indices(settings)))
+
+    async def bring_up(self, model: Model, wish: Wish, trigger: str) -> Verdict:
+        """Stage, load and switch to a version; whatever goes wrong changes nothing that serves."""
+        record = VersionRecord(model.name, wish.version, wish.token)
+        model.candidate = record
+        model.dispatcher.explain(model.reason_not_ready())
+        started = time.perf_counter()
+        staged: StagedVersion | None = None
+        try:
+            staged = await self._loader.stage(record, wish.listing)
+            record.version = wish.version or staged.digest[:_FLAT_VERSION_DIGITS]
+            serving = model.dispatcher.serving
+            if serving is not None and (serving.version, serving.record.digest) == (
+                record.version,
+                record.digest,
+            ):
+                return self._same_bytes(model, record, staged, serving)
+            settings = self._loader.settings_of(staged)
+            self._demand.loading = [self._need(settings)]
+            self._demand.level()
+            lane = await self._loader.load(record, staged, settings, model.dispatcher)
+        except (VersionRejected, VersionFailed) as error:
+            if staged is not None:
+                staged.close()
+            refuse(model, record, error, trigger)
+            return Verdict(model.name, Outcome.REFUSED, record.version, 0, error.reason)
+        finally:
+            model.candidate = None
+            self._demand.loading = []
+        return await self._offer(model, lane, wish, trigger, started)
+
+    def _same_bytes(
+        self, model: Model, record: VersionRecord, staged: StagedVersion, serving: Lane
+    ) -> Verdict:
+        staged.close()
+        record.move(VersionState.UNLOADED, "its bytes are those that serve")
+        serving.record.token = record.token
+        return Verdict(model.name, Outcome.UNCHANGED, serving.version, serving.generation)
+
+    async def _offer(
+        self, model: Model, lane: Lane, wish: Wish, trigger: str, started: float
+    ) -> Verdict:
+        """Switch to a lane that is ready, unless something newer is wanted by now."""
+        lane.record.move(VersionState.READY)
+        newest = await self._newest(model)
+        superseded = newest.token not in ("", wish.token) or model.unloaded
+        if superseded:
+            lane.record.move(VersionState.UNLOADED, "superseded by a newer wish")
+            self._lanes.free(lane)
+            log.info("Superseded before the switch", model=model.name, version=lane.version)
+            model.note("superseded", lane.version, trigger=trigger)
+            return Verdict(
+                model.name, Outcome.PENDING, lane.version, 0, "superseded by a newer wish"
+            )
+        need = self._need(lane.settings)
+        if len(lane.workers) != need.instances * len(need.devices):
+            lost = VersionFailed("crash", "a worker ended between load and switch")
+            self._lanes.free(lane)
+            refuse(model, lane.record, lost, trigger)
+            return Verdict(model.name, Outcome.REFUSED, lane.version, 0, lost.reason)
+        before_switch = time.perf_counter()
+        self._demand.serve(model.name, need)
+        self._lanes.switch(model, lane)
+        lane.record.phases_ms["switch"] = (time.perf_counter() - before_switch) * 1000
+        cost_ms = (time.perf_counter() - started) * 1000
+        phases = {name: f"{value:.1f}ms" for name, value in lane.record.phases_ms.items()}
+        log.info(
+            f"Loaded {lane.version}, cost={cost_ms:.0f}ms",
+            model=model.name, generation=lane.generation, digest=lane.record.digest[:16],
+            trigger=trigger, **phases,
+        )  # fmt: skip
+        model.note("live", lane.version, trigger=trigger, cost_ms=round(cost_ms, 1))
+        return Verdict(model.name, Outcome.LIVE, lane.version, lane.generation)
+
+
+def refuse(model: Model, record: VersionRecord, error: RepositoryError, trigger: str) -> None:
+    """Note that a version is not to be served; the triggers stay armed for the next."""
+    rejected = isinstance(error, VersionRejected)
+    state = VersionState.REJECTED if rejected else VersionState.FAILED
+    record.move(state, error.reason, error.kind)
+    model.refused[record.token] = (error.reason, True)
+    model.last_failure = record
+    model.note("refused", record.version, reason=error.reason, kind=error.kind, trigger=trigger)

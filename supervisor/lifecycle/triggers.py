@@ -1,0 +1,43 @@
+"""Triggers: what has been asked for since the last reconcile pass began.
+
+Owns the set of triggers and those who wait for a verdict. A trigger only says "look", so any number
+of them become one pass. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from supervisor.lifecycle.verdict import Verdict
+
+Verdicts = Mapping[str, Verdict]
+
+
+class Triggers:
+    """Collects triggers until a pass takes them."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._waiters: list[asyncio.Future[Verdicts]] = []
+        self._wake = asyncio.Event()
+
+    def add(self, name: str) -> None:
+        """Ask for a pass."""
+        self._names.add(name)
+        self._wake.set()
+
+    async def verdicts(self, name: str) -> Verdicts:
+        """Ask for a pass that begins after this call, and give its verdicts."""
+        waiter: asyncio.Future[Verdicts] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self.add(name)
+        return await waiter
+
+    async def take(self) -> tuple[str, list[asyncio.Future[Verdicts]]]:
+        """Wait until something was asked for; give the triggers' names and who waits."""
+        await self._wake.wait()
+        names, self._names = self._names, set()
+        waiters, self._waiters = self._waiters, []
+        self._wake.clear()
+        return "+".join(sorted(names)), waiters

@@ -1,0 +1,136 @@
+"""Staging: a private, sealed copy of a version's bytes, hashed while it is made.
+
+Owns the copies: memfds that nobody can write any more, so that what was checked is what runs, and
+that vanish with the last process that holds them. Blocking file I/O: `stage` runs in a thread of
+the supervisor (hashing and copying release the interpreter lock).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from supervisor.errors import VersionFailed, VersionRejected
+from supervisor.repository.layout import VersionListing
+from supervisor.repository.manifest import (
+    MANIFEST_NAME,
+    ManifestEntry,
+    check_manifest,
+    parse_manifest,
+)
+
+_CHUNK: Final = 1 << 20
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+
+@dataclass(slots=True)
+class StagedVersion:
+    """The bytes of one version, held in memory until `close`.
+
+    `digest` is the SHA-256 over names and hashes of program, parameters and settings.
+    """
+
+    program_fd: int
+    params_fd: int
+    suffix: str
+    digest: str
+    size: int
+    settings_data: bytes
+    files: dict[str, ManifestEntry]
+    manifest_data: bytes | None
+    _closed: bool = False
+
+    def close(self) -> None:
+        """Give the memory back (once)."""
+        if not self._closed:
+            self._closed = True
+            os.close(self.program_fd)
+            os.close(self.params_fd)
+
+
+def stage(listing: VersionListing) -> StagedVersion:
+    """Copy and hash a version; `verify` compares it with its manifest.
+
+    Raises:
+        VersionRejected: a file is missing or empty.
+        VersionFailed: a file cannot be read, or memory is short.
+
+    """
+    if listing.problem:
+        raise VersionRejected("incomplete", listing.problem)
+    held: list[int] = []
+    try:
+        staged = {}
+        for name in (listing.program, listing.params):
+            fd, entry = _copy(listing.path / name)
+            held.append(fd)
+            staged[name] = entry
+        settings_data = listing.settings_path.read_bytes() if listing.settings_path else b""
+        manifest_data = (
+            (listing.path / MANIFEST_NAME).read_bytes() if listing.has_manifest else None
+        )
+    except OSError as error:
+        _close_all(held)
+        where = f" ({error.filename})" if error.filename else ""
+        raise VersionFailed("staging", f"cannot be staged: {error.strerror}{where}") from error
+    except VersionRejected:
+        _close_all(held)
+        raise
+    digest = hashlib.sha256(b"hotpaddle 1\n")
+    digest.update(settings_data)
+    for name, entry in staged.items():
+        digest.update(f"{Path(name).suffix} {entry.sha256}\n".encode())
+    return StagedVersion(
+        held[0],
+        held[1],
+        Path(listing.program).suffix,
+        digest.hexdigest(),
+        sum(entry.size for entry in staged.values()),
+        settings_data,
+        staged,
+        manifest_data,
+    )
+
+
+def verify(version: StagedVersion) -> None:
+    """Compare the staged bytes with the manifest, where there is one.
+
+    Raises:
+        VersionRejected: the manifest is none, or says otherwise.
+
+    """
+    if version.manifest_data is not None:
+        check_manifest(parse_manifest(version.manifest_data), version.files)
+
+
+def _copy(path: Path) -> tuple[int, ManifestEntry]:
+    """Copy one file into a sealed memfd."""
+    digest = hashlib.sha256()
+    size = 0
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as source:
+        fd = os.memfd_create("hotpaddle-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            while count := source.readinto(buffer):
+                digest.update(buffer[:count])
+                written = 0
+                while written < count:
+                    written += os.write(fd, buffer[written:count])
+                size += count
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError:
+            os.close(fd)
+            raise
+    if not size:
+        os.close(fd)
+        raise VersionRejected("incomplete", f"{path.name} is empty")
+    return fd, ManifestEntry(digest.hexdigest(), size)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,163 @@
+"""The server's settings: from TOML file, environment and command line into one frozen object.
+
+Owns names, defaults, limits and precedence (command line over `HOTPADDLE_*` over file over
+default). Nothing is read again later. Runs in the supervisor, before anything else starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.errors import SettingsError
+from supervisor.fields import parse, setting
+
+ENVIRONMENT_PREFIX: Final = "HOTPADDLE_"
+_UNSET: Final = Path()
+_DEVICE: Final = re.compile(r"cpu|gpu:\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `hotpaddle serve` can be told. Units stand in the names."""
+
+    model_repository: Path = setting(_UNSET, "directory with one sub-directory per model")
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(8000, "TCP port to listen on; 0 takes a free one", low=0, high=65535)
+    device: str = setting("cpu", "devices, comma-separated: cpu, gpu:0, 'gpu:0,gpu:1'")
+    spares: int = setting(
+        -1, "spare workers per device; -1: what the largest model needs for a switch", low=-1
+    )
+    watch: str = setting(
+        "auto",
+        "how changes of the repository are noticed; auto polls where inotify cannot see them",
+        choices=("auto", "inotify", "poll", "off"),
+    )
+    poll_interval_ms: int = setting(2000, "time between two polls", low=50, high=3_600_000)
+    settle_ms: int = setting(
+        1000,
+        "a version without pointer and manifest counts as complete after so long without a write",
+        low=0,
+        high=3_600_000,
+    )
+    max_request_mb: int = setting(32, "largest request body, decompressed", low=1, high=4096)
+    arena_mb: int = setting(256, "shared memory for requests in flight", low=1, high=1_048_576)
+    response_ring_mb: int = setting(
+        32, "shared memory for responses, per worker; bounds one response", low=1, high=4096
+    )
+    queue_limit: int = setting(
+        1024, "requests that may wait per model before 503 is answered", low=1, high=1_000_000
+    )
+    max_in_flight: int = setting(
+        4, "requests handed to one worker ahead of its answers", low=1, high=256
+    )
+    timeout_ms: int = setting(30_000, "deadline of a request", low=1, high=86_400_000)
+    body_timeout_ms: int = setting(
+        10_000, "time for a request's body to arrive", low=1, high=86_400_000
+    )
+    hang_timeout_ms: int = setting(
+        60_000, "a worker that gives no answer for so long is ended", low=100, high=86_400_000
+    )
+    load_timeout_ms: int = setting(
+        300_000, "a load and warm-up that takes longer has failed", low=100, high=86_400_000
+    )
+    start_timeout_ms: int = setting(
+        120_000, "time for a worker to import Paddle and open its device", low=100, high=86_400_000
+    )
+    stop_timeout_ms: int = setting(
+        10_000, "time for requests in flight at a stop", low=0, high=86_400_000
+    )
+    log_format: str = setting(
+        "auto", "auto: text on a terminal, else json", choices=("auto", "text", "json")
+    )
+    log_level: str = setting(
+        "info", "least severe line that is written", choices=("debug", "info", "warning", "error")
+    )
+
+    def devices(self) -> tuple[str, ...]:
+        """Split `device`; a device that is named twice is two devices (a host without GPU)."""
+        return tuple(part.strip() for part in self.device.split(","))
+
+    def check(self) -> Settings:
+        """Check what concerns several fields, or a field's form.
+
+        Raises:
+            SettingsError: names the setting, its value and what is allowed.
+
+        """
+        for device in self.devices():
+            if not _DEVICE.fullmatch(device):
+                raise SettingsError(
+                    f"device = {self.device!r}: must be cpu, gpu:N, or several of them with commas"
+                )
+        gpus = [device for device in self.devices() if device != "cpu"]
+        if len(gpus) != len(set(gpus)):
+            raise SettingsError(f"device = {self.device!r}: names a GPU twice")
+        if self.model_repository == _UNSET:
+            raise SettingsError(
+                "model_repository is not set: give --model-repository DIR, a directory with one "
+                "sub-directory per model"
+            )
+        if self.max_request_mb * 3 > self.arena_mb:
+            raise SettingsError(
+                f"arena_mb = {self.arena_mb}: must be at least three times max_request_mb "
+                f"({self.max_request_mb})"
+            )
+        return self
+
+
+FIELDS: Final = {field.name: field for field in dataclasses.fields(Settings)}
+
+
+def load_settings(
+    command_line: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> Settings:
+    """Merge the three sources, the later over the earlier: file, environment, command line.
+
+    Raises:
+        SettingsError: the file cannot be read, or a setting is unknown or not allowed.
+
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values.update(_from_file(file))
+    found = _from_environment(environment)
+    for name in (*values, *found, *command_line):
+        if name not in FIELDS:
+            where = str(file) if name in values else "environment"
+            shown = name if name in values else ENVIRONMENT_PREFIX + name.upper()
+            raise SettingsError(
+                f"{where}: unknown setting {shown!r}; known are {', '.join(sorted(FIELDS))}"
+            )
+    settings = Settings()
+    for where, source in (
+        (str(file), values),
+        ("environment", found),
+        ("command line", dict(command_line)),
+    ):
+        parsed = parse(Settings, source, where)
+        settings = dataclasses.replace(settings, **{name: getattr(parsed, name) for name in source})
+    return settings.check()
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: is not TOML: {error}") from error
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    skip = len(ENVIRONMENT_PREFIX)
+    return {
+        name[skip:].lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in ("HOTPADDLE_CONFIG", "HOTPADDLE_URL")
+    }

@@ -1,0 +1,1 @@
+"""Workers: processes, the pool, when they are replaced."""

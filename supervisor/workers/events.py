@@ -1,0 +1,43 @@
+"""What may happen to a worker: its states, and whom it tells.
+
+Owns the words only. Runs in the supervisor.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from gpu_worker.ipc.link import Completion
+from supervisor.dispatch.request import InferRequest
+
+if TYPE_CHECKING:
+    from supervisor.workers.handle import WorkerHandle
+
+
+class WorkerState(Enum):
+    """Where a worker stands."""
+
+    STARTING = "starting"  # imports Paddle, opens its device
+    IDLE = "idle"  # a spare: holds no version that is of use
+    LOADING = "loading"
+    HOLDING = "holding"  # in a lane, serving or retained
+    ENDED = "ended"
+
+
+class WorkerEvents(Protocol):
+    """Whom a worker tells what happened."""
+
+    def worker_completed(
+        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+    ) -> None:
+        """Take one answer."""
+
+    def worker_pumped(self, worker: WorkerHandle) -> None:
+        """All answers of one wake-up were given: there may be credit again."""
+
+    def worker_changed(self, worker: WorkerHandle) -> None:
+        """Take note that the state has changed."""
+
+    def worker_ended(self, worker: WorkerHandle, running: int) -> None:
+        """Take note of the end; `running` is the id of the request that was being run, or 0."""

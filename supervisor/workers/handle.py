@@ -1,0 +1,294 @@
+"""A worker as the supervisor sees it: one child process, its link, its control channel.
+
+Owns the process from spawn to reaping, the requests that it holds, and at most one load under way.
+Never waits for the process: descriptors tell. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from gpu_worker.ipc import messages
+from gpu_worker.ipc.arguments import WorkerArguments
+from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.link import Completion, LinkFds, SupervisorEnd
+from supervisor.dispatch.request import InferRequest
+from supervisor.errors import DeviceRefusedError, VersionFailed
+from supervisor.workers.events import WorkerEvents, WorkerState
+from supervisor.workers.process import ChildProcess, describe_exit
+
+if TYPE_CHECKING:
+    from supervisor.dispatch.lane import Lane
+
+log = structlog.get_logger()
+
+_EXECUTABLE: Final = [sys.executable, "-m", "gpu_worker"]
+
+
+class WorkerHandle:
+    """One worker process."""
+
+    def __init__(
+        self,
+        number: int,
+        device_index: int,
+        device: str,
+        arena_fd: int,
+        response_bytes: int,
+        events: WorkerEvents,
+    ) -> None:
+        """Start the process. `arena_fd` can only be mapped for reading.
+
+        Raises:
+            OSError: no memory for the link, or the process cannot be started.
+
+        """
+        self.number = number
+        self.device_index = device_index
+        self.device = device
+        self.framework = ""
+        self.device_name = device
+        self.state = WorkerState.STARTING
+        self.lane: Lane | None = None
+        self.load_id = 0
+        self.in_flight: dict[int, InferRequest] = {}
+        self.answered = 0
+        self.stale = 0
+        self.refusal = ""
+        self.last_progress = 0.0
+        self.stopping: asyncio.Future[None] | None = None  # keeps a stop under way alive
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._link = SupervisorEnd(response_bytes)
+        self._loading: asyncio.Future[messages.Loaded] | None = None
+        self._on_warming: Callable[[], None] | None = None
+        self._ended = asyncio.Event()
+        self.started_at = self._loop.time()
+        self._control, theirs = ControlChannel.pair()
+        fds = LinkFds(
+            self._link.rings_fd,
+            arena_fd,
+            self._link.submission_bell.fd,
+            self._link.completion_bell.fd,
+            theirs.sock.fileno(),
+        )
+        arguments = WorkerArguments(device, os.getpid(), fds)
+        try:
+            command = [*_EXECUTABLE, arguments.to_json()]
+            self._process = ChildProcess(command, fds.numbers(), self._process_ended)
+        except OSError:
+            self._control.close()
+            self._link.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        self._loop.add_reader(self._control.sock, self._hear)
+        self._loop.add_reader(self._link.completion_bell.fd, self._collect)
+
+    def __repr__(self) -> str:
+        return f"<worker {self.number} {self.device} pid {self.pid} {self.state.value}>"
+
+    def _become(self, state: WorkerState) -> None:
+        if self.state is not WorkerState.ENDED:
+            self.state = state
+            self._events.worker_changed(self)
+
+    # Loading
+
+    def reserve(self) -> None:
+        """Take this spare for a load, so that nobody else does."""
+        assert self.state is WorkerState.IDLE, self
+        self._become(WorkerState.LOADING)
+
+    async def load(
+        self,
+        load: messages.Load,
+        fds: tuple[int, int],
+        timeout_s: float,
+        on_warming: Callable[[], None] = lambda: None,
+    ) -> messages.Loaded:
+        """Load a version into this worker, in place of what it holds.
+
+        Raises:
+            VersionFailed: the version could not be loaded, crashed the worker, or took too long;
+                in the last two cases the process has ended.
+
+        """
+        assert self.state is WorkerState.LOADING, self
+        self._loading = self._loop.create_future()
+        self._on_warming = on_warming
+        self.load_id = load.load_id
+        try:
+            self._control.send(load, fds)
+            async with asyncio.timeout(timeout_s):
+                loaded = await self._loading
+        except TimeoutError:
+            self.abort()
+            await self._ended.wait()
+            raise VersionFailed(
+                "hang", f"the load gave no answer within {timeout_s:g} s; the worker was ended"
+            ) from None
+        except (PeerGone, BlockingIOError) as error:
+            self.abort()
+            raise VersionFailed("crash", "the worker ended before the load began") from error
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+        except VersionFailed:
+            self._become(WorkerState.IDLE)
+            raise
+        finally:
+            self._loading = None
+        return loaded
+
+    def hold(self, lane: Lane) -> None:
+        """Enter a lane, after a load."""
+        self.lane = lane
+        self._become(WorkerState.HOLDING)
+
+    def set_free(self) -> None:
+        """Leave the lane, or give up a load that is not wanted: become a spare."""
+        self.lane = None
+        if self.state is WorkerState.ENDED:
+            return
+        try:
+            self._control.send(messages.Unload())
+        except (PeerGone, BlockingIOError):
+            self.kill()
+        self._become(WorkerState.IDLE)
+
+    # Requests
+
+    def submit(self, requests: Sequence[InferRequest]) -> None:
+        """Put requests onto the submission ring and ring once; they are in `in_flight` already."""
+        if len(self.in_flight) == len(requests):
+            self.last_progress = self._loop.time()
+        now, now_ns = self._loop.time(), time.monotonic_ns()
+        self._link.submit([request.submission(self.load_id, now, now_ns) for request in requests])
+
+    def _collect(self) -> None:
+        """Take all answers that the doorbell counted."""
+        try:
+            completions = self._link.completions()
+            for completion in completions:
+                self._take(completion)
+        except ValueError as error:
+            log.error("a worker broke its rings, it is ended", worker=self.number, reason=error)
+            self.abort()
+            return
+        if completions:
+            self.last_progress = self._loop.time()
+            self._events.worker_pumped(self)
+
+    def _take(self, completion: Completion) -> None:
+        responses = self._link.responses
+        request = self.in_flight.get(completion.request_id)
+        if request is None or request.slot.reuse != completion.slot_reuse:
+            self.stale += 1
+            responses.release_to(completion.position, completion.length)
+            return
+        del self.in_flight[completion.request_id]
+        data = bytes(responses.view(completion.position, completion.length))
+        responses.release_to(completion.position, completion.length)
+        self.answered += 1
+        self._events.worker_completed(self, request, completion, data)
+
+    # Control channel
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                message, _ = self._control.receive()
+                self._obey(message)
+        except BlockingIOError:
+            return
+        except PeerGone:
+            self._loop.remove_reader(self._control.sock)  # the pidfd will tell the rest
+        except messages.ProtocolError as error:
+            log.error("a worker broke its protocol, it is ended", worker=self.number, reason=error)
+            self.abort()
+
+    def _obey(self, message: messages.Message) -> None:
+        match message:
+            case messages.Hello():
+                self.framework, self.device_name = message.framework, message.device
+                self._become(WorkerState.IDLE)
+            case messages.DeviceRefused():
+                self.refusal = message.reason
+            case messages.Warming() if message.load_id == self.load_id:
+                if self._on_warming is not None:
+                    self._on_warming()
+            case messages.Loaded() if message.load_id == self.load_id:
+                if self._loading is not None and not self._loading.done():
+                    self._loading.set_result(message)
+            case messages.LoadFailed() if message.load_id == self.load_id:
+                self._fail_load(message.kind, f"{message.phase}: {message.reason}")
+            case messages.NeedSpace():
+                self._collect()  # releases every response that is there
+                self._control.send(messages.SpaceFreed())
+            case messages.Unloaded() | messages.Warming() | messages.Loaded():
+                pass
+            case _:
+                raise messages.ProtocolError(f"a supervisor does not take {message}")
+
+    def _fail_load(self, kind: str, reason: str) -> None:
+        if self._loading is not None and not self._loading.done():
+            self._loading.set_exception(VersionFailed(kind, reason))
+
+    # The end
+
+    def _process_ended(self, status: int) -> None:
+        """Tell everybody, give everything back."""
+        self._hear()  # a refusal may still wait
+        self._collect()  # answers that were given before the end count
+        running = self._link.running()
+        was, self.state = self.state, WorkerState.ENDED
+        how = describe_exit(status)
+        self._fail_load("crash", f"the worker ended while it loaded: {how}")
+        self._loop.remove_reader(self._control.sock)
+        self._loop.remove_reader(self._link.completion_bell.fd)
+        self._control.close()
+        self._link.close()
+        self._ended.set()
+        level = log.info if status == 0 else log.warning
+        level("worker ended", worker=self.number, pid=self.pid, was=was.value, how=how)
+        self._events.worker_ended(self, running)
+
+    @property
+    def was_loading(self) -> bool:
+        """Say whether a load was under way (also just after the end)."""
+        return self._loading is not None
+
+    def start_error(self) -> DeviceRefusedError | None:
+        """Give the reason why the device was refused, if it was."""
+        return DeviceRefusedError(f"{self.device}: {self.refusal}") if self.refusal else None
+
+    def abort(self) -> None:
+        """End a worker that hangs, with a stack dump in the log."""
+        self._process.abort()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Ask the process to end, and see to it."""
+        if self.state is not WorkerState.ENDED:
+            try:
+                self._control.send(messages.Stop())
+            except (PeerGone, BlockingIOError):
+                self.kill()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ended.wait()
+        except TimeoutError:
+            self.kill()
+            await self._ended.wait()

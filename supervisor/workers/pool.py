@@ -1,0 +1,222 @@
+"""The pool: all workers, on all devices, as many as are needed.
+
+Owns which workers exist, who replaces one that ended and when, and who may take a spare. Knows
+nothing of models: what a worker holds is its lane's and the model manager's business. Runs on the
+supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from gpu_worker.ipc.link import Completion
+from supervisor.dispatch.request import InferRequest
+from supervisor.errors import DeviceRefusedError
+from supervisor.workers.events import WorkerEvents, WorkerState
+from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
+
+log = structlog.get_logger()
+
+_WATCH_EVERY_S: Final = 0.5
+_REMEMBERED_EXITS: Final = 64
+
+Spawn = Callable[[int, int, str, WorkerEvents], WorkerHandle]
+Completed = Callable[[WorkerHandle, InferRequest, Completion, bytes], None]
+Pumped = Callable[[WorkerHandle], None]
+Ended = Callable[[WorkerHandle, int], None]
+
+
+class WorkerPool:
+    """Keeps each device at the number of workers that is demanded."""
+
+    def __init__(
+        self,
+        devices: Sequence[str],
+        spawn: Spawn,
+        hang_timeout_s: float,
+        start_timeout_s: float,
+    ) -> None:
+        self.devices = tuple(devices)
+        self.workers: list[WorkerHandle] = []
+        self.restarts = 0
+        self.refused: DeviceRefusedError | None = None
+        self.on_completed: Completed = lambda *_: None
+        self.on_pumped: Pumped = lambda *_: None
+        self.on_ended: Ended = lambda *_: None
+        self._spawn = spawn
+        self._hang_timeout_s = hang_timeout_s
+        self._start_timeout_s = start_timeout_s
+        self._demand = [0] * len(devices)
+        self._exits: list[list[Exit]] = [[] for _ in devices]
+        self._respawns: dict[int, asyncio.TimerHandle] = {}
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.get_running_loop()
+        self._changed: asyncio.Future[None] = self._loop.create_future()
+        self._stopping = False
+        self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
+
+    # Demand
+
+    def demand(self, counts: Sequence[int]) -> None:
+        """Set how many workers each device shall have; starts what is missing, ends surplus."""
+        self._demand = list(counts)
+        for device_index in range(len(self.devices)):
+            self._level(device_index)
+
+    def on_device(self, device_index: int) -> list[WorkerHandle]:
+        """List the living workers of a device."""
+        return [worker for worker in self.workers if worker.device_index == device_index]
+
+    def _level(self, device_index: int) -> None:
+        if self._stopping:
+            return
+        present = self.on_device(device_index)
+        missing = self._demand[device_index] - len(present)
+        for worker in present[::-1]:
+            if missing >= 0:
+                break
+            if worker.state is WorkerState.IDLE:
+                self.workers.remove(worker)
+                worker.stopping = asyncio.ensure_future(worker.stop(10.0))
+                missing += 1
+        if missing <= 0 or device_index in self._respawns:
+            return
+        delay = restart_delay(self._exits[device_index], self._loop.time())
+        if delay:
+            log.warning(
+                "workers keep ending, the next start waits",
+                device=self.devices[device_index], seconds=delay,
+            )  # fmt: skip
+            self._respawns[device_index] = self._loop.call_later(delay, self._respawn, device_index)
+            return
+        for _ in range(missing):
+            self._start(device_index)
+
+    def _respawn(self, device_index: int) -> None:
+        del self._respawns[device_index]
+        if len(self.on_device(device_index)) < self._demand[device_index]:
+            self._start(device_index)
+        self._level(device_index)
+
+    def _start(self, device_index: int) -> None:
+        number = next(self._numbers)
+        try:
+            worker = self._spawn(number, device_index, self.devices[device_index], self)
+        except OSError as error:
+            log.error("a worker cannot be started", reason=error.strerror)
+            self._note_exit(device_index, ExitKind.STARTING)
+            if device_index not in self._respawns:
+                self._respawns[device_index] = self._loop.call_later(
+                    1.0, self._respawn, device_index
+                )
+            return
+        self.workers.append(worker)
+
+    # Spares
+
+    def take_spare(self, device_index: int) -> WorkerHandle | None:
+        """Reserve an idle worker of a device for a load, or give None."""
+        for worker in self.on_device(device_index):
+            if worker.state is WorkerState.IDLE:
+                worker.reserve()
+                return worker
+        return None
+
+    async def change(self) -> None:
+        """Wait until some worker's state has changed."""
+        await asyncio.shield(self._changed)
+
+    async def ready(self) -> None:
+        """Wait until each device has a worker that is up.
+
+        Raises:
+            DeviceRefusedError: a device cannot be used; says what is missing.
+
+        """
+        while True:
+            up = {w.device_index for w in self.workers if w.state is not WorkerState.STARTING}
+            if self.refused is not None:
+                raise self.refused
+            if all(index in up or not want for index, want in enumerate(self._demand)):
+                return
+            await self.change()
+
+    # What workers tell
+
+    def worker_completed(
+        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+    ) -> None:
+        """Pass an answer on."""
+        self.on_completed(worker, request, completion, data)
+
+    def worker_pumped(self, worker: WorkerHandle) -> None:
+        """Pass on that there may be credit."""
+        self.on_pumped(worker)
+
+    def worker_changed(self, worker: WorkerHandle) -> None:
+        """Wake whoever waits for a spare."""
+        if worker.state is WorkerState.IDLE:
+            log.debug("worker is idle", worker=worker.number, pid=worker.pid)
+        self._tell()
+
+    def worker_ended(self, worker: WorkerHandle, running: int) -> None:
+        """Forget a dead worker, have its requests sent again, see to its replacement."""
+        self.refused = worker.start_error() or self.refused
+        expected = worker not in self.workers
+        if not expected:
+            self.workers.remove(worker)
+            if worker.was_loading:
+                kind = ExitKind.LOADING
+            elif not worker.framework:
+                kind = ExitKind.STARTING
+            else:
+                kind = ExitKind.FRUITFUL if worker.answered else ExitKind.BARREN
+            self._note_exit(worker.device_index, kind)
+            self.restarts += 1
+        self.on_ended(worker, running)
+        self._tell()
+        if not expected:
+            self._level(worker.device_index)
+
+    def _note_exit(self, device_index: int, kind: ExitKind) -> None:
+        exits = self._exits[device_index]
+        exits.append(Exit(self._loop.time(), kind))
+        del exits[:-_REMEMBERED_EXITS]
+
+    def _tell(self) -> None:
+        done, self._changed = self._changed, self._loop.create_future()
+        done.set_result(None)
+
+    def _look_for_hangs(self) -> None:
+        """End workers that hold requests, or start, without any sign of progress for too long."""
+        self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
+        now = self._loop.time()
+        for worker in self.workers:
+            stuck = worker.in_flight and now - worker.last_progress > self._hang_timeout_s
+            late = (
+                worker.state is WorkerState.STARTING
+                and now - worker.started_at > self._start_timeout_s
+            )
+            if stuck or late:
+                log.error(
+                    "worker gives no sign of life, it is ended",
+                    worker=worker.number, pid=worker.pid, state=worker.state.value,
+                    in_flight=len(worker.in_flight),
+                )  # fmt: skip
+                worker.last_progress = worker.started_at = now
+                worker.abort()
+
+    async def stop(self, timeout_s: float) -> None:
+        """End all workers."""
+        self._stopping = True
+        self._watch.cancel()
+        for timer in self._respawns.values():
+            timer.cancel()
+        workers, self.workers = self.workers, []
+        await asyncio.gather(*(worker.stop(timeout_s) for worker in workers))

