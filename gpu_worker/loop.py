@@ -90,7 +90,10 @@ class Loop:
         try:
             match message:
                 case messages.Load():
-                    self._control.send(self._take_up(message, *fds))
+                    answer = self._take_up(message, *fds)
+                    if isinstance(answer, messages.LoadFailed):
+                        self._give_up()  # only now: `_take_up` itself held the predictor
+                    self._control.send(answer)
                 case messages.Unload():
                     self._give_up()
                     self._control.send(messages.Unloaded())
@@ -109,7 +112,6 @@ class Loop:
         self._give_up()
 
         def failed(phase: str, kind: str, reason: object) -> messages.LoadFailed:
-            self._give_up()
             text = str(reason).strip()[-_MAX_REASON:]
             return messages.LoadFailed(load.load_id, phase, kind, text)
 
@@ -182,7 +184,7 @@ class Loop:
             outputs = predictor.run([tensor.view(payload) for tensor in tensors])
         except Exception as error:  # noqa: BLE001 - one bad request fails alone
             text = f"{type(error).__name__}: {error}"[-_MAX_REASON:]
-            self._finish(submission, Status.FAILED, text.encode(), started)
+            self._finish(submission, Status.FAILED, text.encode(errors="replace"), started)
             return
         inferred = time.monotonic_ns()
         table: list[Tensor] = []

@@ -17,6 +17,8 @@ import struct
 from math import prod
 from typing import Final
 
+from gpu_worker.ipc.tensors import MAX_RANK
+
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _I32: Final = struct.Struct("<i")
@@ -67,7 +69,7 @@ def _skip_parameter(fd: int, at: int, size: int, count: int) -> int:
     if levels > _MAX_HEADER:
         raise broken
     for _ in range(levels):
-        at += take(_U64)
+        at = min(at + take(_U64), size)  # behind the end, the next read says that it is truncated
     version, length = take(_U32), take(_I32)
     if version != 0 or not 0 < length <= _MAX_HEADER:
         raise broken
@@ -103,15 +105,17 @@ def _data_size(header: bytes) -> int:
                 dims.append(dim)
         else:
             raise KeyError(tag)
+    if len(dims) > MAX_RANK:
+        raise KeyError(len(dims))
     return item_size * prod(dims)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 64, 7):  # ten bytes at most
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-        shift += 7
+    raise KeyError(at)

@@ -6,6 +6,7 @@ Owns how the server is addressed and what is said when it cannot be reached. Run
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -48,7 +49,7 @@ class AdminClient:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
             raise CallRefusedError(_reason(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise ServerUnreachableError(
                 f"no Hotpaddle answers at {self._url} ({error}); is it running? give its address "
                 "with --url or HOTPADDLE_URL"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from supervisor.client import AdminClient
 from supervisor.repository.manifest import write_manifest
@@ -112,7 +113,7 @@ def reload(client: AdminClient, *, wait_s: float | None, as_json: bool) -> int:
 
 def rollback(client: AdminClient, model: str, *, as_json: bool) -> int:
     """Switch a model to its retained version."""
-    verdict = client.call("POST", f"/admin/models/{model}/rollback")
+    verdict = client.call("POST", f"/admin/models/{quote(model, safe='')}/rollback")
     if as_json:
         print(json.dumps(verdict))
     else:

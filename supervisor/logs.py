@@ -26,7 +26,7 @@ def _as_text(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
 
 def _quoted(value: object) -> str:
     text = str(value)
-    if text and " " not in text and "\n" not in text and '"' not in text:
+    if text.isprintable() and text and " " not in text and '"' not in text:
         return text
     return orjson.dumps(text).decode()
 

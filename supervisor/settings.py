@@ -19,7 +19,7 @@ from supervisor.fields import parse, setting
 
 ENVIRONMENT_PREFIX: Final = "HOTPADDLE_"
 _UNSET: Final = Path()
-_DEVICE: Final = re.compile(r"cpu|gpu:\d+")
+_DEVICE: Final = re.compile(r"cpu|gpu:(?:0|[1-9][0-9]*)")  # one spelling per GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +127,11 @@ def load_settings(
     if file is not None:
         values.update(_from_file(file))
     found = _from_environment(environment)
-    for name in (*values, *found, *command_line):
-        if name not in FIELDS:
-            where = str(file) if name in values else "environment"
-            shown = name if name in values else ENVIRONMENT_PREFIX + name.upper()
-            raise SettingsError(
-                f"{where}: unknown setting {shown!r}; known are {', '.join(sorted(FIELDS))}"
-            )
+    for name in found.keys() - FIELDS.keys():  # `parse` would not show the variable's whole name
+        raise SettingsError(
+            f"environment: unknown setting {ENVIRONMENT_PREFIX + name.upper()!r}; known are "
+            f"{', '.join(sorted(FIELDS))}"
+        )
     settings = Settings()
     for where, source in (
         (str(file), values),
@@ -150,7 +148,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too deep, too large
         raise SettingsError(f"{file}: is not TOML: {error}") from error
 
 

@@ -67,6 +67,12 @@ def swap_params(directory: Path, other_directory: Path) -> None:
     shutil.copyfile(other_directory / _PARAMS, directory / _PARAMS)
 
 
+def replace(directory: Path, other_directory: Path) -> None:
+    """Put another model in its place, whole."""
+    shutil.rmtree(directory)
+    shutil.copytree(other_directory, directory)
+
+
 def unknown_operator(directory: Path) -> None:
     """Rename an operator to one that Paddle lacks; inputs and outputs stay readable.
 

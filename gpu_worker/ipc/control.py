@@ -73,8 +73,9 @@ class ControlChannel:
         """
         try:
             data, fds, _flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE, _MAX_FDS)
-        except ConnectionResetError as error:
-            raise PeerGone from error
+        except ConnectionResetError:
+            # It ended with messages unread. The kernel says so once, ahead of what it had sent.
+            return self.receive()
         if not data:
             raise PeerGone
         try:

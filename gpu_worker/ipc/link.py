@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from gpu_worker.ipc.doorbell import Doorbell
 from gpu_worker.ipc.response_ring import ResponseRing
-from gpu_worker.ipc.ring import LINE, DescriptorRing, ring_size
+from gpu_worker.ipc.ring import LINE, DescriptorRing, RingFull, ring_size
 from gpu_worker.ipc.segment import Segment
 
 RING_CAPACITY: Final = 256  # more than any worker's credit, so that a ring is never the limit
@@ -113,9 +113,17 @@ class SupervisorEnd:
         return self._segment.fd
 
     def submit(self, submissions: Sequence[Submission]) -> None:
-        """Publish requests and ring once for all of them; the caller keeps within the credit."""
+        """Publish requests and ring once for all of them; the caller keeps within the credit.
+
+        Raises:
+            RingFull: there is no room for all of them; none was published.
+
+        """
+        ring = self._layout.submissions
+        if len(ring) + len(submissions) > RING_CAPACITY:
+            raise RingFull
         for submission in submissions:
-            self._layout.submissions.publish(submission)
+            ring.publish(submission)
         self.submission_bell.ring(len(submissions))
 
     def completions(self) -> list[Completion]:

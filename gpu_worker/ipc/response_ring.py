@@ -32,6 +32,7 @@ class ResponseRing:
         self._fields = memory[: 2 * LINE].cast("Q")
         self._data = memory[_DATA:]
         self.capacity = len(self._data) & -LINE
+        self._restart = 0  # worker: everything before this position has been released
 
     def reserve(self, length: int) -> tuple[int, memoryview] | None:
         """Worker: find `length` contiguous bytes; publish them with `commit`.
@@ -45,15 +46,16 @@ class ResponseRing:
         needed = align(max(length, 1))
         if needed > self.capacity:
             raise ResponseTooLarge
-        head = self._fields[0]
+        head, tail = self._fields[0], max(self._fields[_TAIL], self._restart)
         at = head % self.capacity
-        if at + needed > self.capacity:  # skip the rest: a response is contiguous
+        if head == tail and at:
+            # Empty: begin again at the front, so that small responses stay in warm memory.
+            head = tail = self._restart = head + self.capacity - at
+            at = 0
+        elif at + needed > self.capacity:  # skip the rest: a response is contiguous
             head += self.capacity - at
             at = 0
-        if head + needed - self._fields[_TAIL] > self.capacity:
-            if head != self._fields[0] and self._fields[0] == self._fields[_TAIL]:
-                # Empty, and only the skipped rest is in the way: the supervisor holds nothing.
-                return head, self._data[at : at + length]
+        if head + needed - tail > self.capacity:
             return None
         return head, self._data[at : at + length]
 

@@ -66,13 +66,14 @@ class DescriptorRing:
         """Take exactly `count` descriptors, as many as the doorbell said.
 
         Raises:
-            ValueError: fewer are there; doorbell and ring disagree, the peer is broken.
+            ValueError: fewer are there, or more than can be; the peer is broken.
 
         """
         words = self._words
         tail = words[_TAIL]
-        if words[_HEAD] - tail < count:
-            raise ValueError(f"the doorbell counted {count} descriptors, the ring holds fewer")
+        waiting = words[_HEAD] - tail
+        if not count <= waiting <= self._capacity:
+            raise ValueError(f"the doorbell counted {count} descriptors, the ring says {waiting}")
         taken = []
         for number in range(tail, tail + count):
             at = _FIRST + (number & self._mask) * WORDS

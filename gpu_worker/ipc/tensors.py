@@ -175,6 +175,8 @@ def read_table(memory: memoryview) -> list[Tensor]:
             index, code, rank, offset, nbytes = _ENTRY.unpack_from(memory, at)
             shape = _DIMS[rank].unpack_from(memory, at + _ENTRY.size)
             tensor = Tensor(index, DATA_TYPES[code], shape, offset, nbytes)
+            if min(shape, default=0) < 0:
+                raise ValueError(f"tensor {index} of a table has the shape {list(shape)}")
             if offset + nbytes > len(memory) or prod(shape) * tensor.datatype.itemsize != nbytes:
                 raise ValueError(f"tensor {index} of a table points outside its bytes")
             tensors.append(tensor)

@@ -247,13 +247,13 @@ class Dispatcher:
             self.counts["poison"] += 1
             log.error(
                 "poison request: it was running when two workers died",
-                model=self.model, version=lane.version, request=request.id,
-                shapes=[list(shape) for shape in request.shapes],
+                model=self.model, version=lane.version, request=request.id, shapes=request.shapes,
             )  # fmt: skip
-            reason = f"model {self.model!r}: two workers died while they ran this request"
-            self._fail(request, PoisonRequest(reason))
+            self._fail(request, PoisonRequest(f"model {self.model!r}: two workers died running it"))
         elif request.by_version and lane not in self._generations.lanes():
             self._fail(request, self._gone(lane))
+        elif self.serving is None and not request.by_version:
+            self._fail(request, NotReady(f"model {self.model!r}: {self._generations.why_not}"))
         else:
             self.counts["sent_again"] += 1
             request.state = RequestState.QUEUED

@@ -1,7 +1,8 @@
 """The router: method and path to a handler, by comparing segments.
 
 Owns the route table. Segments are compared as they came and decoded one by one, so that an encoded
-slash or `..` is a name that nobody has, never a path. Runs on the supervisor's event loop.
+slash or `..` is a name that nobody has, never a path. A route that spells a segment out goes before
+one that takes any name there. Runs on the supervisor's event loop.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Router:
             if known == segments:
                 methods[method] = handler
                 return
-        self._routes[len(segments)].append((segments, {method: handler}))
+        routes = self._routes[len(segments)]
+        routes.append((segments, {method: handler}))
+        routes.sort(key=lambda route: [segment[:1] == "{" for segment in route[0]])
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
         """Find the handler of a path (without its query) and the path's names.
@@ -40,20 +43,25 @@ class Router:
 
         """
         segments = path.strip("/").split("/")
-        allowed: set[str] = set()
         for known, methods in self._routes.get(len(segments), ()):
             names = _match(known, segments)
-            if names is None:
-                continue
             handler = methods.get("GET" if method == "HEAD" else method)
-            if handler is not None:
+            if names is not None and handler is not None:
                 return handler, names
-            allowed.update(methods)
-        if allowed:
+        if allowed := self.methods(path):
             raise MethodNotAllowed(
-                f"{method} is not allowed for {path[:200]}; use {', '.join(sorted(allowed))}"
+                f"{method} is not allowed for {path[:200]}; use {', '.join(allowed)}"
             )
         raise NotFound(f"there is no {path[:200]} here")
+
+    def methods(self, path: str) -> list[str]:
+        """List the methods that a path takes; none when there is no such path."""
+        segments = path.strip("/").split("/")
+        allowed: set[str] = set()
+        for known, methods in self._routes.get(len(segments), ()):
+            if _match(known, segments) is not None:
+                allowed.update(methods)
+        return sorted(allowed)
 
 
 def _match(known: list[str], segments: list[str]) -> dict[str, str] | None:

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from supervisor import __version__
-from supervisor.errors import RequestError, SettingsError
+from supervisor.errors import MethodNotAllowed, RequestError, SettingsError
 from supervisor.http.answers import answer_error, answer_json, answer_request_error
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
@@ -48,10 +48,16 @@ class _Protocol(web.RequestHandler):
         del request, exc
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError
-        text = message if status < 500 and message else "internal error"
-        response = answer_error(text.strip().splitlines()[0], status)
+        text = _malformed(message) if status < 500 and message else "internal error"
+        response = answer_error(text, status)
         response.force_close()
         return response
+
+
+def _malformed(message: str) -> str:
+    """Make one line of what the parser says, whose last line only points into the one before."""
+    lines = [line.strip() for line in message.splitlines() if line.strip(" ^")]
+    return f"malformed HTTP: {' '.join(lines)}"[:300]
 
 
 class _Server(web.Server):
@@ -105,9 +111,13 @@ class HttpServer:
         await self._server.shutdown(timeout_s)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path.split("?", 1)[0]
         try:
-            handler, names = self.router.find(request.method, request.raw_path.split("?", 1)[0])
+            handler, names = self.router.find(request.method, path)
             response = await handler(request, **names)
+        except MethodNotAllowed as error:
+            response = answer_request_error(error)
+            response.headers["Allow"] = ", ".join(self.router.methods(path))
         except RequestError as error:
             response = answer_request_error(error)
         except web.HTTPException as error:

@@ -80,13 +80,14 @@ class RepositoryListing:
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Order versions as people do: v9 before v10, 2024.9 before 2024.10."""
     parts = re.findall(r"\d+|\D+", name)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    key = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return (*key, (-1, 0, name))  # v01 and v1 differ too: the newest is the same at every scan
 
 
 def scan(root: Path) -> RepositoryListing:
     """List the repository. Never raises for what lies there: problems are part of the listing."""
     try:
-        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+        names = sorted(entry.name for entry in os.scandir(root) if _is_directory(entry))
     except OSError as error:
         return RepositoryListing(
             problem=f"model repository {root} cannot be read: {error.strerror}"
@@ -102,12 +103,20 @@ def scan(root: Path) -> RepositoryListing:
     return RepositoryListing(models, tuple(directories))
 
 
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a directory; a link that leads in a circle or nowhere is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def scan_model(path: Path) -> ModelListing:
     """List one model. Never raises for what lies there."""
     try:
         entries = list(os.scandir(path))
-        directories = [e.name for e in entries if is_safe_name(e.name) and e.is_dir()]
-        flat = any(entry.name.endswith(PARAMS_SUFFIX) for entry in entries)
+        directories = [e.name for e in entries if is_safe_name(e.name) and _is_directory(e)]
+        flat = any(e.name.endswith(PARAMS_SUFFIX) and e.name[0] != "." for e in entries)
     except OSError as error:
         return ModelListing(path.name, path, problem=f"cannot be read: {error.strerror}")
     pointer = read_pointer(path)
@@ -140,10 +149,11 @@ def _scan_version(name: str, path: Path, model_settings: Path) -> VersionListing
     except OSError:
         settings_path = None  # type: ignore[assignment]  # there is none, the defaults apply
     for file, stat in relevant:
+        marks.update(os.fsencode(file))  # a name need not be UTF-8
         marks.update(
-            f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}\n".encode()
+            f"|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}\n".encode()
         )
-    program, params, problem = _pick_files(list(stats))
+    program, params, problem = _pick_files([file for file in stats if file.isprintable()])
     return VersionListing(
         name,
         path,

@@ -99,7 +99,7 @@ def parse_model_settings(data: bytes, server: Settings) -> ModelSettings:
     try:
         values = tomllib.loads(data.decode("utf-8"))
         settings = parse(ModelSettings, values, "model.toml").with_defaults(server)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, too deep, too large
         raise VersionRejected("settings", f"model.toml is not TOML: {error}") from error
     except SettingsError as error:
         raise VersionRejected("settings", str(error)) from error

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from supervisor.errors import VersionFailed, VersionRejected
+import psutil
+
+from supervisor.errors import RepositoryError, VersionFailed, VersionRejected
 from supervisor.repository.layout import VersionListing
 from supervisor.repository.manifest import (
     MANIFEST_NAME,
@@ -64,6 +66,7 @@ def stage(listing: VersionListing) -> StagedVersion:
         raise VersionRejected("incomplete", listing.problem)
     held: list[int] = []
     try:
+        _check_memory(listing)
         staged = {}
         for name in (listing.program, listing.params):
             fd, entry = _copy(listing.path / name)
@@ -77,19 +80,23 @@ def stage(listing: VersionListing) -> StagedVersion:
         _close_all(held)
         where = f" ({error.filename})" if error.filename else ""
         raise VersionFailed("staging", f"cannot be staged: {error.strerror}{where}") from error
-    except VersionRejected:
+    except RepositoryError:
         _close_all(held)
         raise
     digest = hashlib.sha256(b"hotpaddle 1\n")
     digest.update(settings_data)
     for name, entry in staged.items():
         digest.update(f"{Path(name).suffix} {entry.sha256}\n".encode())
+    size = sum(entry.size for entry in staged.values())
+    if listing.settings_path is not None and listing.settings_path.parent == listing.path:
+        found = hashlib.sha256(settings_data).hexdigest()  # the version's own: its manifest counts
+        staged[listing.settings_path.name] = ManifestEntry(found, len(settings_data))
     return StagedVersion(
         held[0],
         held[1],
         Path(listing.program).suffix,
         digest.hexdigest(),
-        sum(entry.size for entry in staged.values()),
+        size,
         settings_data,
         staged,
         manifest_data,
@@ -105,6 +112,16 @@ def verify(version: StagedVersion) -> None:
     """
     if version.manifest_data is not None:
         check_manifest(parse_manifest(version.manifest_data), version.files)
+
+
+def _check_memory(listing: VersionListing) -> None:
+    """Refuse what can never fit before the copy has driven anybody out of memory."""
+    size = sum((listing.path / name).stat().st_size for name in (listing.program, listing.params))
+    available = psutil.virtual_memory().available
+    if size > available:
+        raise VersionFailed(
+            "memory", f"cannot be staged: it has {size} bytes, {available} bytes of memory are free"
+        )
 
 
 def _copy(path: Path) -> tuple[int, ManifestEntry]:

@@ -5,14 +5,17 @@ Owns the values that decoding gives and payload and encoding take. Runs in the s
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy.typing as npt
 
-from gpu_worker.ipc.tensors import DataType
+from gpu_worker.ipc.tensors import MAX_RANK, DataType
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring = 3, MAX_RANK, 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +59,5 @@ class DecodedRequest:
 
 def short(value: Any) -> str:
     """Show a value of a request in an error, however large it is."""
-    text = repr(value)
+    text = _SHORT.repr(value)  # bounded: neither the depth nor the size of a value costs anything
     return text if len(text) <= 80 else text[:77] + "..."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpu_worker.ipc.tensors import DataType
+from gpu_worker.ipc.tensors import MAX_RANK, DataType
 from supervisor.errors import BadRequest
 
 
@@ -29,6 +29,7 @@ def to_array(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -
         raise BadRequest(f"{where}: FP16 has no JSON form, send it as binary data")
     if not isinstance(data, list):
         raise BadRequest(f"{where} must be a list, flat or nested as the shape says")
+    _check_kinds(data, datatype, where)
     try:
         found = np.asarray(data)
     except (ValueError, OverflowError) as error:
@@ -43,6 +44,27 @@ def to_array(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -
     return _convert(found, datatype, where).reshape(shape)
 
 
+def _check_kinds(data: list[Any], datatype: DataType, where: str) -> None:
+    """Refuse what is no number, before numpy makes room for the longest text in every element."""
+    kinds = _kinds(data, MAX_RANK)
+    if not kinds <= {int, float, bool}:
+        what = "texts" if str in kinds else "other than numbers"
+        raise BadRequest(f"{where} holds {what}, the input is {datatype.name}")
+    if bool in kinds and datatype.name != "BOOL":
+        raise BadRequest(f"{where} holds booleans, the input is {datatype.name}")
+
+
+def _kinds(data: list[Any], depth: int) -> set[type]:
+    """Give the types of all elements; lists deeper than `depth` are not looked into."""
+    kinds = set(map(type, data))
+    if list in kinds and depth:
+        kinds.discard(list)
+        for part in data:
+            if type(part) is list:
+                kinds |= _kinds(part, depth - 1)
+    return kinds
+
+
 def _convert(found: npt.NDArray[Any], datatype: DataType, where: str) -> npt.NDArray[Any]:
     kind, wanted = found.dtype.kind, datatype.dtype.kind
     if wanted == "b":
@@ -50,8 +72,7 @@ def _convert(found: npt.NDArray[Any], datatype: DataType, where: str) -> npt.NDA
             return found.astype(np.bool_)
         raise BadRequest(f"{where} must hold true and false only")
     if kind not in ("iuf" if wanted == "f" else "iu"):
-        what = {"b": "booleans", "f": "fractions", "U": "texts"}.get(kind, "other than numbers")
-        raise BadRequest(f"{where} holds {what}, the input is {datatype.name}")
+        raise BadRequest(f"{where} holds fractions, the input is {datatype.name}")
     if wanted == "f":
         with np.errstate(over="ignore"):
             array = found.astype(datatype.dtype)
