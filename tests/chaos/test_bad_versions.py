@@ -1,4 +1,4 @@
-"""Bad versions: each is refused with its reason, nothing that serves notices, the next good loads."""
+"""Bad versions: each is refused with its reason, what serves goes on, the next good one loads."""
 
 from __future__ import annotations
 

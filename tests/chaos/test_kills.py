@@ -34,7 +34,7 @@ def test_ten_kills_of_the_serving_worker_fail_no_request(
             load.wait_answers(50)
             (pid,) = server.wait_serving("mlp", "v1")["serving"]["workers"]
             os.kill(pid["pid"], signal.SIGKILL)
-            wait_for(lambda pid=pid: not psutil.pid_exists(pid["pid"]), "the worker is reaped")
+            wait_for(gone(pid["pid"]), "the worker is reaped")
         load.wait_answers(50)
     load.seen.assert_clean()
     state = server.admin()
@@ -73,8 +73,12 @@ def test_a_killed_supervisor_takes_a_loading_worker_along(
     wait_for(lambda: not any(alive(worker) for worker in workers), "no worker is left", 2)
 
 
+def gone(pid: int) -> Callable[[], bool]:
+    return lambda: not psutil.pid_exists(pid)
+
+
 def alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_worker_killed_in_the_middle_of_a_run_loses_nothing(
@@ -125,7 +129,7 @@ def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are_not(
         (pid,) = wait_for(lambda: server.serving_pids("mlp"), "a worker serves")
         wait_for(lambda: in_flight(server) == 3, "three are in flight again")
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda pid=pid: server.serving_pids("mlp") != [pid], "it is replaced")
+        wait_for(gone(pid), "it is reaped")
     assert first.communicate(timeout=60)[0].startswith("500 ")
     assert [other.communicate(timeout=60)[0][:4] for other in others] == ["200 ", "200 "]
     assert server.logged("poison request")
