@@ -6,33 +6,16 @@ Never forks, starts no thread of its own. Argument: one JSON object, see `Worker
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
-import signal
 import sys
+import warnings
 from typing import Final
 
 from gpu_worker.ipc.arguments import WorkerArguments
+from gpu_worker.ipc.child import die_with, ignore_terminal_signals
 
 EXIT_DEVICE_REFUSED: Final = 4
-_PR_SET_PDEATHSIG: Final = 1
-
-
-def die_with(supervisor_pid: int) -> None:
-    """Have the kernel kill this process when the supervisor ends, even in the middle of a load.
-
-    The control channel's end says the same, but is only read between two pieces of work.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor_pid:  # it died before the kernel was told
-        sys.exit(1)
-
-
-def ignore_terminal_signals() -> None:
-    """Obey the control channel alone: a terminal or systemd signals the whole group."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def main() -> int:
@@ -42,6 +25,7 @@ def main() -> int:
     ignore_terminal_signals()
     faulthandler.enable()
     os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.simplefilter("ignore")  # importing paddle complains of compilers that it will not need
 
     # Only now: importing paddle takes a second or two, and the supervisor may die meanwhile.
     from gpu_worker import device as device_check  # noqa: PLC0415

@@ -196,7 +196,7 @@ class Loop:
             table.append(tensor)
             offset += align(array.nbytes)
         try:
-            position, memory = self._reserve(offset)
+            position, memory = self._link.reserve(self._control, offset)
         except ResponseTooLarge:
             text = (
                 f"the outputs take {offset} bytes, more than the response ring of "
@@ -211,7 +211,7 @@ class Loop:
 
     def _finish(self, submission: Submission, status: Status, text: bytes, started: int) -> None:
         """Answer with a text instead of tensors."""
-        position, memory = self._reserve(len(text))
+        position, memory = self._link.reserve(self._control, len(text))
         memory[:] = text
         self._publish(submission, status, position, len(text), started, time.monotonic_ns())
 
@@ -237,19 +237,3 @@ class Loop:
                 time.monotonic_ns(),
             )
         )
-
-    def _reserve(self, length: int) -> tuple[int, memoryview]:
-        """Find room in the response ring; where there is none, sleep until the supervisor says so.
-
-        Only `SpaceFreed` or an end can come meanwhile: nobody loads into a process that serves.
-        """
-        while True:
-            place = self._link.responses.reserve(length)
-            if place is not None:
-                return place
-            self._control.send(messages.NeedSpace())
-            message, _ = self._control.receive()
-            if isinstance(message, messages.Stop):
-                raise PeerGone
-            if not isinstance(message, messages.SpaceFreed):
-                raise messages.ProtocolError(f"a worker that waits for space got {message}")

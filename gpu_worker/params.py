@@ -69,7 +69,8 @@ def _skip_parameter(fd: int, at: int, size: int, count: int) -> int:
     if levels > _MAX_HEADER:
         raise broken
     for _ in range(levels):
-        at = min(at + take(_U64), size)  # behind the end, the next read says that it is truncated
+        length = take(_U64)  # moves `at` as well
+        at = min(at + length, size)  # behind the end, the next read says that it is truncated
     version, length = take(_U32), take(_I32)
     if version != 0 or not 0 < length <= _MAX_HEADER:
         raise broken

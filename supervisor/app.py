@@ -19,8 +19,10 @@ from supervisor.errors import SettingsError
 from supervisor.http.admin import AdminHandlers
 from supervisor.http.body import BodyReader
 from supervisor.http.inference import InferenceHandlers
+from supervisor.http.metadata import MetadataHandlers
 from supervisor.http.repository import RepositoryHandlers
 from supervisor.http.server import HttpServer
+from supervisor.json_worker.handle import JsonWorker
 from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.repository.watcher import Watcher, file_system_of, must_poll
 from supervisor.settings import Settings
@@ -79,9 +81,11 @@ class App:
             manager.look,
         )  # fmt: skip
         server = HttpServer(manager)
+        json_worker = JsonWorker(arena, read_only, 2 * settings.max_request_mb * _MB)
         reader = BodyReader(arena, settings.max_request_mb * _MB, settings.body_timeout_ms / 1000)
         for handlers in (
-            InferenceHandlers(manager, reader),
+            InferenceHandlers(manager, reader, json_worker, settings.json_inline_kb << 10),
+            MetadataHandlers(manager),
             RepositoryHandlers(manager),
             AdminHandlers(manager, pool),
         ):
@@ -113,6 +117,7 @@ class App:
             await self._stop_server(server)
             await manager.close()
             await pool.stop(settings.stop_timeout_ms / 1000)
+            await json_worker.stop()
             close_fds([read_only])
             log.info("stopped", seconds=round(time.perf_counter() - started, 2))
 

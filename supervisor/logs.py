@@ -5,6 +5,7 @@ Owns their form. Runs in the supervisor, once at start.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def _quoted(value: object) -> str:
     text = str(value)
     if text.isprintable() and text and " " not in text and '"' not in text:
         return text
-    return orjson.dumps(text).decode()
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _as_json(_logger: WrappedLogger, _name: str, event: EventDict) -> str:

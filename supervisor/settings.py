@@ -50,6 +50,9 @@ class Settings:
     response_ring_mb: int = setting(
         32, "shared memory for responses, per worker; bounds one response", low=1, high=4096
     )
+    json_inline_kb: int = setting(
+        64, "larger JSON is parsed and written by the JSON worker", low=1, high=1_048_576
+    )
     queue_limit: int = setting(
         1024, "requests that may wait per model before 503 is answered", low=1, high=1_000_000
     )

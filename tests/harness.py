@@ -162,6 +162,10 @@ class Server:
     def children(self) -> list[psutil.Process]:
         return list(self.psutil.children(recursive=True))
 
+    def workers(self) -> list[psutil.Process]:
+        """Give the worker processes; the JSON worker is none of them."""
+        return [child for child in self.children() if "gpu_worker" in child.cmdline()]
+
     def descriptors(self) -> int:
         return int(self.psutil.num_fds())
 

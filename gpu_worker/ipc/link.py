@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from gpu_worker.ipc.control import ControlChannel, PeerGone
 from gpu_worker.ipc.doorbell import Doorbell
+from gpu_worker.ipc.messages import NeedSpace, ProtocolError, SpaceFreed, Stop
 from gpu_worker.ipc.response_ring import ResponseRing
 from gpu_worker.ipc.ring import LINE, DescriptorRing, RingFull, ring_size
 from gpu_worker.ipc.segment import Segment
@@ -160,6 +162,27 @@ class WorkerEnd:
         if not count:
             return []
         return [Submission(*words) for words in self._layout.submissions.take(count)]
+
+    def reserve(self, control: ControlChannel, length: int) -> tuple[int, memoryview]:
+        """Find room for a response; where there is none, sleep until the supervisor says so.
+
+        Only `SpaceFreed` or an end can come meanwhile: nobody loads into a process that serves.
+
+        Raises:
+            ResponseTooLarge: it can never fit.
+            PeerGone: the supervisor has gone, or wants this process to end.
+
+        """
+        while True:
+            place = self.responses.reserve(length)
+            if place is not None:
+                return place
+            control.send(NeedSpace())
+            message, _ = control.receive()
+            if isinstance(message, Stop):
+                raise PeerGone
+            if not isinstance(message, SpaceFreed):
+                raise ProtocolError(f"a worker that waits for space got {message}")
 
     def run(self, request_id: int) -> None:
         """Say which request is being run, for the supervisor to read should this process die."""

@@ -46,7 +46,8 @@ class ResponseRing:
         needed = align(max(length, 1))
         if needed > self.capacity:
             raise ResponseTooLarge
-        head, tail = self._fields[0], max(self._fields[_TAIL], self._restart)
+        head = max(self._fields[0], self._restart)
+        tail = max(self._fields[_TAIL], self._restart)
         at = head % self.capacity
         if head == tail and at:
             # Empty: begin again at the front, so that small responses stay in warm memory.

@@ -25,11 +25,31 @@ _CHUNK: Final = 1 << 16  # decompressed bytes per step
 
 @dataclass(slots=True)
 class Body:
-    """A body that has arrived: `length` bytes at `at` in the payload of `slot`."""
+    """A body that has arrived: `length` bytes at `at` in the payload of `slot`.
 
-    slot: Slot
+    The slot is the body's until somebody takes it.
+    """
+
+    arena: RequestArena
+    slot: Slot | None
     at: int
     length: int
+
+    def view(self) -> memoryview:
+        """View the bytes."""
+        assert self.slot is not None
+        return self.arena.payload(self.slot)[self.at : self.at + self.length]
+
+    def take(self) -> Slot:
+        """Hand the slot over; whoever takes it sees to it that it goes home."""
+        assert self.slot is not None
+        slot, self.slot = self.slot, None
+        return slot
+
+    def drop(self) -> None:
+        """Give the slot back, if it is still the body's."""
+        if self.slot is not None:
+            self.arena.slots.give_back(self.take())
 
 
 def declared_length(headers: CIMultiDictProxy[str], limit: int) -> int | None:
@@ -110,7 +130,7 @@ class BodyReader:
             raise BadRequest(f"the body ends in the middle of its {encoding} encoding")
         if filling.slot is None:
             raise BadRequest("the body is empty")
-        return Body(filling.slot, start, filling.length)
+        return Body(self.arena, filling.slot, start, filling.length)
 
 
 async def _continue(request: web.BaseRequest) -> None:

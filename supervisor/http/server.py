@@ -112,6 +112,8 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.split("?", 1)[0]
+        if not path.startswith("/"):  # in absolute form, as a proxy may send it
+            path = "/" + path.partition("://")[2].partition("/")[2]
         try:
             handler, names = self.router.find(request.method, path)
             response = await handler(request, **names)

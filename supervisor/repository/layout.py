@@ -136,7 +136,7 @@ def _scan_version(name: str, path: Path, model_settings: Path) -> VersionListing
     try:
         stats = {
             entry.name: entry.stat()
-            for entry in os.scandir(path)
+            for entry in list(os.scandir(path))
             if not entry.name.startswith(".") and entry.is_file()
         }
     except OSError as error:

@@ -41,7 +41,7 @@ def test_ten_kills_of_the_serving_worker_fail_no_request(
     assert state["worker_restarts"] == 10
     assert state["models"][0]["generation"] == 1
     assert state["arena"]["lent_slots"] == 0
-    wait_for(lambda: len(server.children()) == 2, "a worker and a spare")
+    wait_for(lambda: len(server.workers()) == 2, "a worker and a spare")
 
 
 def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
@@ -51,7 +51,7 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
     before = set(SHARED_MEMORY.iterdir())
     server = serve(repository).wait_ready()
     workers = server.children()
-    assert len(workers) == 2
+    assert len(workers) == 3  # a worker, a spare, the JSON worker
     with Load(server.port, {"v1": mlp_outputs(models.mlp(1))}) as load:
         load.wait_answers(10)
         server.kill()
@@ -162,7 +162,7 @@ def test_a_dead_spare_is_replaced_and_the_next_version_loads(
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository).wait_ready()
     serving = server.serving_pids("mlp")
-    spare = next(child for child in server.children() if child.pid not in serving)
+    spare = next(child for child in server.workers() if child.pid not in serving)
     spare.kill()
     repository.publish("mlp", "v2", models.mlp(2))
     server.wait_serving("mlp", "v2")

@@ -103,7 +103,7 @@ def test_a_switch_changes_all_instances_on_all_devices_at_once(
             assert len(state["serving"]["workers"]) == 4
             load.wait_answers(20)
     load.seen.assert_clean()
-    assert len(server.children()) == 8
+    assert len(server.workers()) == 8
 
 
 def test_the_newest_of_many_wishes_wins(

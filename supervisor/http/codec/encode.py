@@ -5,16 +5,40 @@ Owns the JSON and the binary parts of an answer. Pure. Runs in the supervisor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from gpu_worker.ipc.tensors import Contract, Tensor
 from supervisor.errors import BadRequest
 from supervisor.http.codec.decoded import DecodedRequest
+
+
+def check_json_outputs(
+    request: DecodedRequest, contract: Contract, data: bytes, tensors: Sequence[Tensor]
+) -> int:
+    """Check that the outputs wanted as JSON have a JSON form; give their bits.
+
+    Raises:
+        BadRequest: one has not (FP16, NaN); names it.
+
+    """
+    memory, mask = memoryview(data), 0
+    wanted = {wish.index for wish in request.outputs if not wish.binary}
+    for tensor in tensors:
+        if tensor.index not in wanted:
+            continue
+        mask |= 1 << tensor.index
+        name = contract.outputs[tensor.index].name
+        if tensor.datatype.name == "FP16":
+            raise BadRequest(f"output {name!r}: FP16 has no JSON form, ask for binary_data")
+        if tensor.datatype.dtype.kind == "f" and not np.isfinite(tensor.view(memory)).all():
+            raise BadRequest(
+                f"output {name!r} holds NaN or infinity, which JSON has not; ask for binary_data"
+            )
+    return mask
 
 
 def encode_response(
@@ -24,8 +48,9 @@ def encode_response(
     contract: Contract,
     data: bytes,
     tensors: Sequence[Tensor],
+    texts: Mapping[int, bytes],
 ) -> tuple[list[bytes | memoryview], int | None]:
-    """Build a response's body.
+    """Build a response's body. `texts` holds outputs whose JSON was written elsewhere.
 
     Returns the parts of the body and the length of the JSON when binary data follows it.
     """
@@ -44,8 +69,10 @@ def encode_response(
         if wish.binary:
             output["parameters"] = {"binary_data_size": tensor.nbytes}
             binary.append(memory[tensor.offset : tensor.offset + tensor.nbytes])
+        elif wish.index in texts:
+            output["data"] = orjson.Fragment(texts[wish.index])
         else:
-            output["data"] = _json_data(tensor, memory, spec.name)
+            output["data"] = tensor.view(memory).ravel()
         outputs.append(output)
     header: dict[str, Any] = {"model_name": model, "model_version": version}
     if request.request_id:
@@ -55,14 +82,3 @@ def encode_response(
     if not binary:
         return [encoded], None
     return [encoded, *binary], len(encoded)
-
-
-def _json_data(tensor: Tensor, memory: memoryview, name: str) -> npt.NDArray[Any]:
-    if tensor.datatype.name == "FP16":
-        raise BadRequest(f"output {name!r}: FP16 has no JSON form, ask for binary_data")
-    array = tensor.view(memory).ravel()
-    if tensor.datatype.dtype.kind == "f" and not np.isfinite(array).all():
-        raise BadRequest(
-            f"output {name!r} holds NaN or infinity, which JSON has not; ask for binary_data"
-        )
-    return array

@@ -25,6 +25,9 @@ def to_array(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -
 
     """
     where = f"input {name!r}: data"
+    if isinstance(data, np.ndarray):  # parsed elsewhere, with the type and shape of its request
+        assert data.dtype == datatype.dtype, where
+        return data.reshape(shape)
     if datatype.name == "FP16":
         raise BadRequest(f"{where}: FP16 has no JSON form, send it as binary data")
     if not isinstance(data, list):

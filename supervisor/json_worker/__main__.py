@@ -1,0 +1,95 @@
+"""The JSON worker's entry point: `python -m supervisor.json_worker`, started by the supervisor.
+
+Owns the process and its loop: sleep in the kernel, take a piece of work, answer. One thread. Dies
+with the supervisor. Argument: one JSON object, `WorkerArguments`.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+
+from gpu_worker.ipc.arena import ArenaReader
+from gpu_worker.ipc.arguments import WorkerArguments
+from gpu_worker.ipc.child import die_with, ignore_terminal_signals
+from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.link import Completion, Status, Submission, WorkerEnd
+from gpu_worker.ipc.response_ring import ResponseTooLarge
+from supervisor.errors import BadRequest
+from supervisor.json_worker import work
+
+
+def main() -> int:
+    """Serve until the supervisor is gone."""
+    arguments = WorkerArguments.from_json(sys.argv[1])
+    die_with(arguments.supervisor_pid)
+    ignore_terminal_signals()
+    control = ControlChannel.inherited(arguments.fds.control)
+    link = WorkerEnd(arguments.fds)
+    arena = ArenaReader(arguments.fds.arena)
+    poll = select.poll()
+    poll.register(control.sock, select.POLLIN)
+    poll.register(link.submission_bell.fd, select.POLLIN)
+    try:
+        while True:
+            for fd, _ in poll.poll():
+                if fd == control.sock.fileno():
+                    return 0  # the supervisor says nothing but its end
+                for submission in link.submissions():
+                    _serve(control, link, arena, submission)
+    except PeerGone:
+        return 0
+
+
+def _serve(
+    control: ControlChannel, link: WorkerEnd, arena: ArenaReader, submission: Submission
+) -> None:
+    started = time.monotonic_ns()
+    link.run(submission.request_id)
+    payload = arena.payload(
+        submission.slot_offset, submission.length, submission.slot_reuse, submission.request_id
+    )
+    status, arrays, text = Status.OK, None, b""
+    if payload is None:
+        status = Status.STALE
+    else:
+        try:
+            kind, at = submission.load_id & 1, submission.load_id >> 1
+            if kind == work.DECODE:
+                arrays = work.decode(payload[at:])
+            else:
+                arrays = work.encode(payload[at:], submission.output_mask)
+        except BadRequest as error:
+            status, text = Status.FAILED, str(error).encode(errors="replace")
+    length = len(text) if arrays is None else work.answer_size(arrays)
+    try:
+        position, memory = link.reserve(control, length)
+    except ResponseTooLarge:
+        status, arrays = Status.TOO_LARGE, None
+        text = f"the JSON's numbers take {length} bytes: send binary data".encode()
+        length = len(text)
+        position, memory = link.reserve(control, length)
+    if arrays is None:
+        memory[:] = text
+    else:
+        work.write_answer(memory, arrays)
+    link.responses.commit(position, length)
+    now = time.monotonic_ns()
+    link.complete(
+        Completion(
+            submission.request_id,
+            submission.slot_reuse,
+            status,
+            position,
+            length,
+            started,
+            now,
+            now,
+        )
+    )
+    link.run(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
