@@ -19,9 +19,10 @@ def explain_gpu(index: int, facts: dict[str, Any], failure: str = "") -> str:
             "the installed Paddle is built without CUDA: install hotpaddle[gpu] (paddlepaddle-gpu) "
             "instead of paddlepaddle; see `pip list | grep paddle`"
         )
-    missing = _driver() or _device_nodes() or _libraries(str(facts["cuda_version"]))
+    found = (_driver(), _device_nodes(), _libraries(str(facts["cuda_version"])))
+    missing = [what for what in found if what is not None]
     if missing:
-        return missing
+        return ". Also: ".join(missing)
     if index >= facts["devices"]:
         return (
             f"Paddle sees {facts['devices']} GPU(s), there is no number {index}; "

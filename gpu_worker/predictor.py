@@ -16,6 +16,7 @@ import numpy.typing as npt
 import paddle
 from paddle import inference
 
+from gpu_worker.ipc.load_folder import load_folder_prefix
 from gpu_worker.ipc.messages import PredictorSettings, Warmup
 from gpu_worker.ipc.tensors import BY_NAME
 from gpu_worker.params import check_params
@@ -78,7 +79,7 @@ class PaddlePredictor:
         """
         self.contract = read_contract(_read(program_fd), suffix)
         check_params(params_fd)
-        with tempfile.TemporaryDirectory(prefix="hotpaddle-load-") as folder:
+        with tempfile.TemporaryDirectory(prefix=load_folder_prefix(os.getpid())) as folder:
             program = f"{folder}/inference{suffix}"
             params = f"{folder}/inference.pdiparams"
             Path(program).symlink_to(f"/proc/self/fd/{program_fd}")

@@ -13,7 +13,8 @@ import time
 import structlog
 
 from gpu_worker.ipc.arena import RequestArena
-from gpu_worker.ipc.link import close_fds
+from gpu_worker.ipc.link import SupervisorEnd, close_fds
+from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor import __version__, signals
 from supervisor.errors import SettingsError
 from supervisor.http.admin import AdminHandlers
@@ -56,11 +57,13 @@ class App:
             arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         except (OSError, ValueError) as error:
             raise SettingsError(f"arena_mb = {settings.arena_mb}: {error}") from error
+        await asyncio.to_thread(remove_left_load_folders)
         read_only = arena.segment.read_only_fd()
 
-        def spawn(number: int, index: int, device: str, events: WorkerEvents) -> WorkerHandle:
-            response_bytes = settings.response_ring_mb * _MB
-            return WorkerHandle(number, index, device, read_only, response_bytes, events)
+        async def spawn(number: int, index: int, device: str, events: WorkerEvents) -> WorkerHandle:
+            # In a thread: the kernel takes milliseconds to hand megabytes out.
+            link = await asyncio.to_thread(SupervisorEnd, settings.response_ring_mb * _MB)
+            return WorkerHandle(number, index, device, read_only, link, events)
 
         pool = WorkerPool(
             settings.devices(),

@@ -31,7 +31,10 @@ class Settings:
     port: int = setting(8000, "TCP port to listen on; 0 takes a free one", low=0, high=65535)
     device: str = setting("cpu", "devices, comma-separated: cpu, gpu:0, 'gpu:0,gpu:1'")
     spares: int = setting(
-        -1, "spare workers per device; -1: what the largest model needs for a switch", low=-1
+        -1,
+        "spare workers per device; -1: what the largest model needs for a switch",
+        low=-1,
+        high=64,
     )
     watch: str = setting(
         "auto",

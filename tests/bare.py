@@ -1,6 +1,6 @@
 """The bare predictor: Paddle alone, for tests to compare answers with. Run as a script.
 
-`python tests/bare.py FOLDER ONEDNN` reads a JSON list of runs from standard input, each
+`python tests/bare.py FOLDER ONEDNN [DEVICE]` reads a JSON list of runs from standard input, each
 `{input: {"shape", "dtype", "data": base64}}`, and writes the outputs in the same form.
 """
 
@@ -25,9 +25,13 @@ def main() -> None:
         program = params.with_suffix(".pdmodel")
     config = inference.Config(str(program), str(params))
     config.disable_glog_info()
-    config.disable_gpu()
+    device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+    if device == "cpu":
+        config.disable_gpu()
+    else:
+        config.enable_use_gpu(1000, int(device.removeprefix("gpu:")))
     config.set_cpu_math_library_num_threads(1)
-    if onednn:
+    if onednn and device == "cpu":
         config.enable_mkldnn()
     predictor = inference.create_predictor(config)
     results: list[dict[str, Any]] = []

@@ -97,11 +97,11 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 def run_bare(
-    folder: Path, inputs: list[dict[str, Any]], onednn: bool = True
+    folder: Path, inputs: list[dict[str, Any]], onednn: bool = True, device: str = "cpu"
 ) -> list[dict[str, Any]]:
     """Run the bare predictor in a process of its own: what every answer is compared with."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/bare.py"), str(folder), "1" if onednn else "0"],
+        [sys.executable, str(ROOT / "tests/bare.py"), str(folder), "1" if onednn else "0", device],
         input=json.dumps(inputs), capture_output=True, text=True, check=True,
     )  # fmt: skip
     return list(json.loads(done.stdout.splitlines()[-1]))

@@ -9,14 +9,16 @@ from pathlib import Path
 from tests.conftest import run_bare
 from tests.load import ROW
 
-_known: dict[Path, list[float]] = {}
+_known: dict[tuple[Path, str], list[float]] = {}
 
 
-def mlp_outputs(folder: Path) -> list[float]:
+def mlp_outputs(folder: Path, device: str = "cpu") -> list[float]:
     """Give the four outputs of an MLP test model for `ROW`, from Paddle alone."""
-    if folder not in _known:
+    key = (folder, device)
+    if key not in _known:
         data = base64.b64encode(struct.pack("<16f", *ROW)).decode()
-        (run,) = run_bare(folder, [{"x": {"shape": [1, 16], "dtype": "float32", "data": data}}])
+        tensor = {"shape": [1, 16], "dtype": "float32", "data": data}
+        (run,) = run_bare(folder, [{"x": tensor}], device=device)
         (output,) = run.values()
-        _known[folder] = list(struct.unpack("<4f", base64.b64decode(output["data"])))
-    return _known[folder]
+        _known[key] = list(struct.unpack("<4f", base64.b64decode(output["data"])))
+    return _known[key]

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -134,12 +134,10 @@ class Dispatcher:
     def _admit(self, request: InferRequest, lane: Lane) -> None:
         if self.queued >= lane.settings.queue_limit:
             self.counts["queue_full"] += 1
-            raise Overloaded(
-                f"model {self.model!r} has {self.queued} requests waiting, its queue_limit; "
-                "try again later"
-            )
+            text = f"model {self.model!r} has {self.queued} requests waiting, its queue_limit"
+            raise Overloaded(f"{text}; try again later")
         if request.by_version and lane.closing:
-            raise NotFound(f"version {lane.version!r} of {self.model!r} is being unloaded")
+            raise self._gone(lane)
         self._arena.stamp(request.slot, request.id)
         request.timer = self._loop.call_at(request.deadline, self._expire, request)
         (lane.waiting if request.by_version else self._queue).append(request)
@@ -163,6 +161,8 @@ class Dispatcher:
             if request in queue:
                 queue.remove(request)
         self._free(request)
+        for lane in self._generations.lanes():
+            lane.note_idle()
 
     def _queues(self) -> Iterable[deque[InferRequest]]:
         yield self._queue
@@ -249,7 +249,9 @@ class Dispatcher:
                 "poison request: it was running when two workers died",
                 model=self.model, version=lane.version, request=request.id, shapes=request.shapes,
             )  # fmt: skip
-            self._fail(request, PoisonRequest(f"model {self.model!r}: two workers died running it"))
+            self._fail(
+                request, PoisonRequest(f"model {self.model!r}: two workers could not run it")
+            )
         elif request.by_version and lane not in self._generations.lanes():
             self._fail(request, self._gone(lane))
         elif self.serving is None and not request.by_version:
@@ -268,8 +270,6 @@ class Dispatcher:
     def _gone(self, lane: Lane) -> NotFound:
         return NotFound(f"version {lane.version!r} of {self.model!r} is no longer loaded")
 
-    # Lanes
-
     def switch(self, lane: Lane) -> Lane | None:
         """Make `lane` the serving one: one assignment, one generation more. Gives the old one.
 
@@ -284,17 +284,17 @@ class Dispatcher:
     def stop_serving(self, why: str) -> Lane | None:
         """Take the model out of service; requests that wait are answered 503."""
         old = self._generations.stop(why)
-        self._fail_all(self._queue, NotReady(f"model {self.model!r}: {why}"))
+        self._fail_all(self._queue, lambda: NotReady(f"model {self.model!r}: {why}"))
         if old is not None:
-            self._fail_all(old.waiting, self._gone(old))
+            self._fail_all(old.waiting, lambda: self._gone(old))
         return old
 
     def forget_retained(self) -> None:
         """Drop the retained lane; requests that asked for it by version and wait get 404."""
         lane = self._generations.forget()
         if lane is not None:
-            self._fail_all(lane.waiting, self._gone(lane))
+            self._fail_all(lane.waiting, lambda: self._gone(lane))
 
-    def _fail_all(self, queue: deque[InferRequest], error: RequestError) -> None:
+    def _fail_all(self, queue: deque[InferRequest], error: Callable[[], RequestError]) -> None:
         while queue:
-            self._fail(queue.popleft(), error)
+            self._fail(queue.popleft(), error())

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gpu_worker.ipc.tensors import table_size
 from supervisor.dispatch.request import InferResult
-from supervisor.errors import Overloaded
+from supervisor.errors import Overloaded, TooLarge
 from supervisor.http.body import Body, BodyReader, header_length
 from supervisor.http.codec.decode import decode_header, decode_request
 from supervisor.http.codec.decoded import HEADER_LENGTH, DecodedRequest
@@ -90,6 +90,11 @@ class InferenceHandlers:
         at = max(body.at, table_size(len(decoded.inputs)))
         needed = payload_size(decoded, at, body.length)
         assert body.slot is not None
+        if needed > self._arena.slots.largest_payload:
+            raise TooLarge(
+                f"the tensors take {needed} bytes, more than the largest slot of the request "
+                "arena (max_request_mb); send them as binary data"
+            )
         if needed > body.slot.capacity or at != body.at:
             slot = self._arena.slots.take(needed)
             if slot is None:

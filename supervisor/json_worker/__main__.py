@@ -62,6 +62,8 @@ def _serve(
                 arrays = work.encode(payload[at:], submission.output_mask)
         except BadRequest as error:
             status, text = Status.FAILED, str(error).encode(errors="replace")
+        except Exception as error:  # noqa: BLE001 - one bad request fails alone
+            status, text = Status.FAILED, f"the JSON broke its parser: {error!r}".encode()
     length = len(text) if arrays is None else work.answer_size(arrays)
     try:
         position, memory = link.reserve(control, length)

@@ -23,6 +23,7 @@ from gpu_worker.ipc.tensors import (
     table_size,
     write_table,
 )
+from supervisor.errors import BadRequest
 from supervisor.http.codec.decode import parse_json
 from supervisor.http.codec.json_tensors import to_array
 
@@ -50,14 +51,19 @@ def decode(text: memoryview) -> Arrays:
     for index, tensor in enumerate(inputs if isinstance(inputs, list) else []):
         if not isinstance(tensor, dict) or "data" not in tensor:
             continue
-        data = tensor["data"]
+        data, datatype_name = tensor["data"], tensor.get("datatype")
         tensor["data"] = None
-        datatype = BY_NAME.get(str(tensor.get("datatype")))
+        datatype = BY_NAME.get(datatype_name) if isinstance(datatype_name, str) else None
         shape = tensor.get("shape")
         if datatype is not None and _is_shape(shape, datatype.itemsize):
-            name = str(tensor.get("name"))
-            arrays.append((index, to_array(data, datatype, tuple(shape), name)))
-    arrays.append((HEADER_INDEX, np.frombuffer(orjson.dumps(header), np.uint8)))
+            name = tensor.get("name")
+            text_name = name if isinstance(name, str) else ""
+            arrays.append((index, to_array(data, datatype, tuple(shape), text_name)))
+    try:
+        rest = orjson.dumps(header)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest("the JSON is nested too deep beside its tensors' data") from error
+    arrays.append((HEADER_INDEX, np.frombuffer(rest, np.uint8)))
     return arrays
 
 

@@ -87,7 +87,8 @@ class Lanes:
         workers, lane.workers = lane.workers, []
         for worker in workers:
             worker.set_free()
-        lane.staged.close()
+        # In a thread: the kernel takes a while to take a large model's pages back.
+        asyncio.get_running_loop().run_in_executor(None, lane.staged.close)
         self._freed()
 
     async def reclaim(self, device_index: int, model_name: str) -> bool:

@@ -16,6 +16,7 @@ from supervisor.lifecycle.states import VersionRecord, timestamp
 from supervisor.lifecycle.version_policy import ServingSnapshot
 
 HISTORY: Final = 50
+_REFUSED: Final = 256  # the oldest is forgotten
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +46,12 @@ class Model:
         """Name the version that serves."""
         return self.dispatcher.serving.version if self.dispatcher.serving else None
 
+    def comparable_version(self) -> str | None:
+        """Name the version that serves, unless its name is a digest, which has no order."""
+        serving = self.dispatcher.serving
+        flat = serving is not None and serving.record.token.startswith("@")
+        return None if flat else self.serving_version()
+
     def note(self, what: str, version: str, **more: Any) -> None:
         """Remember a change; the last 50 are kept."""
         self.history.appendleft(
@@ -56,6 +63,12 @@ class Model:
                 **more,
             }
         )
+
+    def refuse(self, token: str, reason: str, *, may_retry: bool) -> None:
+        """Remember that a wish is not to be met, until its files change or it is forgiven."""
+        self.refused[token] = (reason, may_retry)
+        if len(self.refused) > _REFUSED:
+            del self.refused[next(iter(self.refused))]
 
     def forgive(self, *, everything: bool) -> None:
         """Let refused versions be tried again; those rolled back only with `everything`."""

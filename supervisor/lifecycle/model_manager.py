@@ -100,6 +100,7 @@ class ModelManager:
             if listing.problem != self.repository_problem:
                 log.error(listing.problem, hint="what serves goes on; looking again on any change")
             self.repository_problem = listing.problem
+            self._follow(listing)
             return {}
         self.repository_problem = ""
         if self._follow(listing):
@@ -152,7 +153,7 @@ class ModelManager:
             )
         refused = model.refused.get(wish.token)
         if refused is not None:
-            return Verdict(model.name, Outcome.REFUSED, wish.version, generation, refused[0])
+            return Verdict(model.name, Outcome.REFUSED, wish.version, 0, refused[0])
         reason = wish.reason if isinstance(wish, NoWish) else ""
         return Verdict(model.name, Outcome.UNCHANGED, version, generation, reason)
 
@@ -168,7 +169,7 @@ class ModelManager:
             listing,
             lambda version: self._settling.settled(model.name, version),
             model.refused.keys(),
-            model.serving_version(),
+            model.comparable_version(),
         )
 
     # What operators ask for
@@ -197,11 +198,11 @@ class ModelManager:
         serving, retained = model.dispatcher.serving, model.dispatcher.retained
         if serving is None or retained is None or retained.closing:
             raise NotReady(
-                f"model {name!r} retains no earlier version (the next load needed its worker); "
+                f"model {name!r} retains no earlier version (none yet, or a load took its worker); "
                 "point model_version.txt to the version that you want"
             )
         reason = f"rolled back to {retained.version} by request"
-        model.refused[serving.record.token] = (reason, False)
+        model.refuse(serving.record.token, reason, may_retry=False)
         return self._switch_back(model, "rollback by request", "rollback")
 
     def _switch_back(self, model: Model, reason: str, trigger: str) -> Verdict:

@@ -6,6 +6,7 @@ serves. Runs on the supervisor's event loop.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -58,14 +59,15 @@ class Promotion:
                 record.version,
                 record.digest,
             ):
-                return self._same_bytes(model, record, staged, serving)
+                await asyncio.to_thread(staged.close)
+                return self._same_bytes(record, serving, model.name)
             settings = self._loader.settings_of(staged)
             self._demand.loading = [self._need(settings)]
             self._demand.level()
             lane = await self._loader.load(record, staged, settings, model.dispatcher)
         except (VersionRejected, VersionFailed) as error:
             if staged is not None:
-                staged.close()
+                await asyncio.to_thread(staged.close)
             refuse(model, record, error, trigger)
             return Verdict(model.name, Outcome.REFUSED, record.version, 0, error.reason)
         finally:
@@ -73,13 +75,10 @@ class Promotion:
             self._demand.loading = []
         return await self._offer(model, lane, wish, trigger, started)
 
-    def _same_bytes(
-        self, model: Model, record: VersionRecord, staged: StagedVersion, serving: Lane
-    ) -> Verdict:
-        staged.close()
+    def _same_bytes(self, record: VersionRecord, serving: Lane, model: str) -> Verdict:
         record.move(VersionState.UNLOADED, "its bytes are those that serve")
         serving.record.token = record.token
-        return Verdict(model.name, Outcome.UNCHANGED, serving.version, serving.generation)
+        return Verdict(model, Outcome.UNCHANGED, serving.version, serving.generation)
 
     async def _offer(
         self, model: Model, lane: Lane, wish: Wish, trigger: str, started: float
@@ -122,6 +121,6 @@ def refuse(model: Model, record: VersionRecord, error: RepositoryError, trigger:
     rejected = isinstance(error, VersionRejected)
     state = VersionState.REJECTED if rejected else VersionState.FAILED
     record.move(state, error.reason, error.kind)
-    model.refused[record.token] = (error.reason, True)
+    model.refuse(record.token, error.reason, may_retry=True)
     model.last_failure = record
     model.note("refused", record.version, reason=error.reason, kind=error.kind, trigger=trigger)

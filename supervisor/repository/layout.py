@@ -18,6 +18,7 @@ remote file system may take its time::
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -141,13 +142,14 @@ def _scan_version(name: str, path: Path, model_settings: Path) -> VersionListing
         }
     except OSError as error:
         return VersionListing(name, path, problem=f"cannot be read: {error.strerror}")
-    settings_path = path / SETTINGS_NAME if SETTINGS_NAME in stats else model_settings
+    settings_path: Path | None = path / SETTINGS_NAME
+    if SETTINGS_NAME not in stats:  # then the model's, if that is a file and no pipe
+        settings_path = model_settings if model_settings.is_file() else None
     marks = hashlib.sha256()
     relevant = sorted(stats.items())
-    try:
-        relevant.append((str(settings_path), settings_path.stat()))
-    except OSError:
-        settings_path = None  # type: ignore[assignment]  # there is none, the defaults apply
+    if settings_path is not None:
+        with contextlib.suppress(OSError):  # it went just now: its absence is the next wish
+            relevant.append((str(settings_path), settings_path.stat()))
     for file, stat in relevant:
         marks.update(os.fsencode(file))  # a name need not be UTF-8
         marks.update(

@@ -6,6 +6,7 @@ supervisor, in the thread that scans the repository.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,12 @@ def read_pointer(model_directory: Path) -> VersionPointer | None:  # noqa: PLR09
     Blanks, line ends of any kind and a byte-order mark around the name are ignored.
     """
     try:
-        with (model_directory / POINTER_NAME).open("rb") as file:
-            data = file.read(_LIMIT + 1)
+        # Not blocking: a FIFO in its place must not hold the scan up.
+        fd = os.open(model_directory / POINTER_NAME, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, _LIMIT + 1)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return None
     except OSError as error:

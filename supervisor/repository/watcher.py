@@ -36,7 +36,10 @@ Look = Callable[[str], None]
 
 def file_system_of(path: Path) -> str:
     """Name the type of the file system that holds `path` ("" when unknown)."""
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return ""
     best, kind = "", ""
     for partition in psutil.disk_partitions(all=True):
         mount = partition.mountpoint
@@ -64,6 +67,7 @@ class Watcher:
         self._pending: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._mode = mode
+        self._sees_all = False  # inotify watches every directory that matters
         self._warned = False
 
     def start(self) -> None:
@@ -76,10 +80,9 @@ class Watcher:
             except OSError as error:
                 log.warning("inotify is not to be had, polling instead", reason=error.strerror)
             else:
-                self._interval = _SAFETY_POLL_S
                 self._loop.add_reader(self._inotify.fileno(), self._read)
         if self._mode != "off":
-            self._timer = self._loop.call_later(self._interval, self._poll)
+            self._poll_later()
         how = "inotify" if self._inotify else self._mode if self._mode == "off" else "poll"
         log.info("watching the model repository", how=how, file_system=file_system or "unknown")
 
@@ -88,6 +91,7 @@ class Watcher:
         if self._inotify is None:
             return False
         wanted = set(directories)
+        self._sees_all = bool(wanted)
         for gone in self._watched.keys() - wanted:
             self._forget(gone)
         added = False
@@ -96,6 +100,7 @@ class Watcher:
                 # Again for known ones too: the name may stand for another directory by now.
                 watch = self._inotify.add_watch(path, _EVENTS)
             except OSError as error:
+                self._sees_all = False
                 if not self._warned:
                     self._warned = True
                     log.warning(
@@ -107,6 +112,7 @@ class Watcher:
             if self._watched.get(path) != watch:
                 self._watched[path] = watch
                 added = True
+        self._poll_later()
         return added
 
     def _forget(self, path: Path) -> None:
@@ -125,8 +131,17 @@ class Watcher:
         self._pending = None
         self._look("inotify")
 
+    def _poll_later(self) -> None:
+        """Set the next poll; far away where inotify sees everything."""
+        if self._mode == "off":
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        interval = max(self._interval, _SAFETY_POLL_S) if self._sees_all else self._interval
+        self._timer = self._loop.call_later(interval, self._poll)
+
     def _poll(self) -> None:
-        self._timer = self._loop.call_later(self._interval, self._poll)
+        self._poll_later()
         self._look("poll")
 
     def close(self) -> None:

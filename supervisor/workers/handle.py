@@ -19,9 +19,11 @@ from gpu_worker.ipc import messages
 from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.control import ControlChannel, PeerGone
 from gpu_worker.ipc.link import Completion, LinkFds, SupervisorEnd
+from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError, VersionFailed
 from supervisor.workers.events import WorkerEvents, WorkerState
+from supervisor.workers.pending_load import PendingLoad
 from supervisor.workers.process import ChildProcess, describe_exit
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ class WorkerHandle:
         device_index: int,
         device: str,
         arena_fd: int,
-        response_bytes: int,
+        link: SupervisorEnd,
         events: WorkerEvents,
     ) -> None:
-        """Start the process. `arena_fd` can only be mapped for reading.
+        """Start the process. `arena_fd` can only be mapped for reading; takes the link over.
 
         Raises:
-            OSError: no memory for the link, or the process cannot be started.
+            OSError: the process cannot be started.
 
         """
         self.number = number
@@ -66,9 +68,8 @@ class WorkerHandle:
         self.stopping: asyncio.Future[None] | None = None  # keeps a stop under way alive
         self._events = events
         self._loop = asyncio.get_running_loop()
-        self._link = SupervisorEnd(response_bytes)
-        self._loading: asyncio.Future[messages.Loaded] | None = None
-        self._on_warming: Callable[[], None] | None = None
+        self._link = link
+        self._loading: PendingLoad | None = None
         self._ended = asyncio.Event()
         self.started_at = self._loop.time()
         self._control, theirs = ControlChannel.pair()
@@ -85,7 +86,7 @@ class WorkerHandle:
             self._process = ChildProcess(command, fds.numbers(), self._process_ended)
         except OSError:
             self._control.close()
-            self._link.close()
+            link.close()
             raise
         finally:
             theirs.close()
@@ -123,13 +124,12 @@ class WorkerHandle:
 
         """
         assert self.state is WorkerState.LOADING, self
-        self._loading = self._loop.create_future()
-        self._on_warming = on_warming
+        self._loading = PendingLoad(load.load_id, on_warming)
         self.load_id = load.load_id
         try:
             self._control.send(load, fds)
             async with asyncio.timeout(timeout_s):
-                loaded = await self._loading
+                loaded = await self._loading.done()
         except TimeoutError:
             self.abort()
             await self._ended.wait()
@@ -223,25 +223,19 @@ class WorkerHandle:
                 self._become(WorkerState.IDLE)
             case messages.DeviceRefused():
                 self.refusal = message.reason
-            case messages.Warming() if message.load_id == self.load_id:
-                if self._on_warming is not None:
-                    self._on_warming()
-            case messages.Loaded() if message.load_id == self.load_id:
-                if self._loading is not None and not self._loading.done():
-                    self._loading.set_result(message)
-            case messages.LoadFailed() if message.load_id == self.load_id:
-                self._fail_load(message.kind, f"{message.phase}: {message.reason}")
+            case messages.Warming() | messages.Loaded() | messages.LoadFailed():
+                if self._loading is not None:
+                    self._loading.hear(message)
             case messages.NeedSpace():
                 self._collect()  # releases every response that is there
-                self._control.send(messages.SpaceFreed())
-            case messages.Unloaded() | messages.Warming() | messages.Loaded():
+                try:
+                    self._control.send(messages.SpaceFreed())
+                except BlockingIOError:  # it asks but does not read
+                    self.abort()
+            case messages.Unloaded():
                 pass
             case _:
                 raise messages.ProtocolError(f"a supervisor does not take {message}")
-
-    def _fail_load(self, kind: str, reason: str) -> None:
-        if self._loading is not None and not self._loading.done():
-            self._loading.set_exception(VersionFailed(kind, reason))
 
     # The end
 
@@ -252,11 +246,15 @@ class WorkerHandle:
         running = self._link.running()
         was, self.state = self.state, WorkerState.ENDED
         how = describe_exit(status)
-        self._fail_load("crash", f"the worker ended while it loaded: {how}")
+        if self._loading is not None:
+            self._loading.fail("crash", f"the worker ended while it loaded: {how}")
         self._loop.remove_reader(self._control.sock)
         self._loop.remove_reader(self._link.completion_bell.fd)
         self._control.close()
-        self._link.close()
+        # In a thread: the kernel takes milliseconds to take megabytes back.
+        self._loop.run_in_executor(None, self._link.close)
+        if self._loading is not None:
+            self._loop.run_in_executor(None, remove_left_load_folders)
         self._ended.set()
         level = log.info if status == 0 else log.warning
         level("worker ended", worker=self.number, pid=self.pid, was=was.value, how=how)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 _WATCH_EVERY_S: Final = 0.5
 _REMEMBERED_EXITS: Final = 64
 
-Spawn = Callable[[int, int, str, WorkerEvents], WorkerHandle]
+Spawn = Callable[[int, int, str, WorkerEvents], Awaitable[WorkerHandle]]
 Completed = Callable[[WorkerHandle, InferRequest, Completion, bytes], None]
 Pumped = Callable[[WorkerHandle], None]
 Ended = Callable[[WorkerHandle, int], None]
@@ -55,10 +56,13 @@ class WorkerPool:
         self._demand = [0] * len(devices)
         self._exits: list[list[Exit]] = [[] for _ in devices]
         self._respawns: dict[int, asyncio.TimerHandle] = {}
+        self._starting: Counter[int] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
+        self._up = False  # each device has been usable
         self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
 
     # Demand
@@ -77,7 +81,7 @@ class WorkerPool:
         if self._stopping:
             return
         present = self.on_device(device_index)
-        missing = self._demand[device_index] - len(present)
+        missing = self._demand[device_index] - len(present) - self._starting[device_index]
         for worker in present[::-1]:
             if missing >= 0:
                 break
@@ -96,18 +100,25 @@ class WorkerPool:
             self._respawns[device_index] = self._loop.call_later(delay, self._respawn, device_index)
             return
         for _ in range(missing):
-            self._start(device_index)
+            self._begin(device_index)
 
     def _respawn(self, device_index: int) -> None:
         del self._respawns[device_index]
-        if len(self.on_device(device_index)) < self._demand[device_index]:
-            self._start(device_index)
+        present = len(self.on_device(device_index)) + self._starting[device_index]
+        if present < self._demand[device_index]:
+            self._begin(device_index)
         self._level(device_index)
 
-    def _start(self, device_index: int) -> None:
+    def _begin(self, device_index: int) -> None:
+        self._starting[device_index] += 1
+        task = self._loop.create_task(self._start(device_index))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, device_index: int) -> None:
         number = next(self._numbers)
         try:
-            worker = self._spawn(number, device_index, self.devices[device_index], self)
+            worker = await self._spawn(number, device_index, self.devices[device_index], self)
         except OSError as error:
             log.error("a worker cannot be started", reason=error.strerror)
             self._note_exit(device_index, ExitKind.STARTING)
@@ -116,6 +127,8 @@ class WorkerPool:
                     1.0, self._respawn, device_index
                 )
             return
+        finally:
+            self._starting[device_index] -= 1
         self.workers.append(worker)
 
     # Spares
@@ -144,6 +157,7 @@ class WorkerPool:
             if self.refused is not None:
                 raise self.refused
             if all(index in up or not want for index, want in enumerate(self._demand)):
+                self._up = True
                 return
             await self.change()
 
@@ -179,9 +193,10 @@ class WorkerPool:
                 kind = ExitKind.FRUITFUL if worker.answered else ExitKind.BARREN
             self._note_exit(worker.device_index, kind)
             self.restarts += 1
-        self.on_ended(worker, running)
+        if not self._stopping:
+            self.on_ended(worker, running)
         self._tell()
-        if not expected:
+        if not expected and (self._up or not self.refused):
             self._level(worker.device_index)
 
     def _note_exit(self, device_index: int, kind: ExitKind) -> None:
@@ -218,5 +233,7 @@ class WorkerPool:
         self._watch.cancel()
         for timer in self._respawns.values():
             timer.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         workers, self.workers = self.workers, []
         await asyncio.gather(*(worker.stop(timeout_s) for worker in workers))

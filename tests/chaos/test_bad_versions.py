@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,6 +172,8 @@ def test_a_worker_killed_while_it_loads_fails_that_version_only(
         failure = server.wait_refused("mlp", "v2")
         assert failure["state"] == "FAILED"
         assert "SIGKILL" in failure["reason"]
+        left = f"hotpaddle-load-{pid}-*"
+        wait_for(lambda: not list(Path(tempfile.gettempdir()).glob(left)), "nothing is left")
         repository.publish("mlp", "v3", folders[1])
         server.wait_serving("mlp", "v3")
         load.wait_answers(5)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 import pytest
@@ -57,7 +56,6 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
         server.kill()
         wait_for(lambda: not any(alive(worker) for worker in workers), "no worker is left", 2)
     assert set(SHARED_MEMORY.iterdir()) == before
-    assert not list(Path("/tmp").glob("hotpaddle-*"))
 
 
 def test_a_killed_supervisor_takes_a_loading_worker_along(

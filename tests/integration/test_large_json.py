@@ -106,6 +106,7 @@ def test_wrong_large_json_is_refused_with_the_field(
 @pytest.mark.parametrize(
     "text",
     [b"[" * 100_000, b'{"inputs": ' + b"[" * 100_000, b"\xff" * 100_000, b"[1," * 50_000,
+     b'{"id":' + b"[" * 900 + b"]" * 900 + b',"inputs":[]}' + b" " * 100_000,
      b'{"inputs": [{"name": "x", "data": [NaN' + b" " * 100_000 + b"]}]}"],
 )  # fmt: skip
 def test_what_is_no_json_is_refused_by_the_json_worker_too(server: Server, text: bytes) -> None:

@@ -1,0 +1,139 @@
+"""A dispatcher, a real arena and real lanes, with workers that answer when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from gpu_worker.ipc.arena import RequestArena
+from gpu_worker.ipc.link import Completion, Status
+from gpu_worker.ipc.tensors import Contract, TensorSpec
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.request import InferRequest, InferResult
+from supervisor.lifecycle.states import VersionRecord
+from supervisor.repository.model_settings import ModelSettings
+from supervisor.repository.staging import StagedVersion
+
+if TYPE_CHECKING:
+    from supervisor.workers.handle import WorkerHandle
+
+EMPTY_TABLE = bytes(8)
+CONTRACT = Contract((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),))
+OTHER_CONTRACT = Contract((TensorSpec("z", "FP32", (-1, 4)),), CONTRACT.outputs)
+Answer = asyncio.Task[InferResult]
+
+
+class FakeWorker:
+    """What lanes and dispatcher use of a worker."""
+
+    def __init__(self) -> None:
+        self.in_flight: dict[int, InferRequest] = {}
+        self.submitted: list[InferRequest] = []
+        self.bells = 0
+
+    def submit(self, requests: Sequence[InferRequest]) -> None:
+        assert requests
+        assert all(self.in_flight[request.id] is request for request in requests)
+        self.submitted.extend(requests)
+        self.bells += 1
+
+    @property
+    def marks(self) -> list[int]:
+        """What was submitted, by the marks that tests gave."""
+        return [request.output_mask for request in self.submitted]
+
+
+class Bench:
+    """One model with its lanes."""
+
+    def __init__(self, **limits: int) -> None:
+        self.arena = RequestArena(1 << 22, 1 << 14)
+        self.dispatcher = Dispatcher("m", self.arena)
+        self.limits = {"max_in_flight": 2, "queue_limit": 64, "timeout_ms": 60_000, **limits}
+        self.workers: dict[FakeWorker, Lane] = {}
+        self._marks = 0
+
+    def lane(self, version: str, workers: int = 1, contract: Contract | None = None) -> Lane:
+        """Build a lane that does not serve yet."""
+        staged = StagedVersion(-1, -1, ".json", "", 0, b"", {}, None, True)
+        record = VersionRecord("m", version, f"{version}@f")
+        settings = ModelSettings(**self.limits)  # type: ignore[arg-type]  # numbers all
+        lane = Lane(record, contract or CONTRACT, settings, staged, [])
+        for _ in range(workers):
+            self.add_worker(lane)
+        return lane
+
+    def serve(self, version: str, workers: int = 1, contract: Contract | None = None) -> Lane:
+        """Switch to a new lane."""
+        lane = self.lane(version, workers, contract)
+        self.dispatcher.switch(lane)
+        return lane
+
+    def add_worker(self, lane: Lane) -> FakeWorker:
+        worker = FakeWorker()
+        self.workers[worker] = lane
+        lane.workers.append(cast("WorkerHandle", worker))
+        return worker
+
+    def of(self, lane: Lane) -> list[FakeWorker]:
+        return [worker for worker, its in self.workers.items() if its is lane]
+
+    def ask(
+        self, lane: Lane | None = None, mark: int = 0, timeout_s: float | None = None
+    ) -> Answer:
+        """Start a request, of `lane`'s version if one is given; it is admitted at the next step."""
+        slot = self.arena.slots.take(100)
+        assert slot is not None
+        self._marks += 1
+        return asyncio.get_running_loop().create_task(
+            self.dispatcher.infer(
+                lane or self.dispatcher.lane(None), slot, 100, mark or self._marks, ((1, 4),),
+                by_version=lane is not None, timeout_s=timeout_s,
+            )
+        )  # fmt: skip
+
+    async def asked(self, count: int = 1, lane: Lane | None = None) -> list[Answer]:
+        """Start requests and have them admitted."""
+        answers = [self.ask(lane) for _ in range(count)]
+        await step()
+        return answers
+
+    def complete(
+        self,
+        worker: FakeWorker,
+        status: Status = Status.OK,
+        data: bytes = EMPTY_TABLE,
+        nth: int = 0,
+    ) -> InferRequest:
+        """Answer a request as a worker's handle does."""
+        lane = self.workers[worker]
+        request = worker.in_flight.pop(list(worker.in_flight)[nth])
+        now = time.monotonic_ns()
+        completion = Completion(request.id, request.slot.reuse, status, 0, len(data), now, now, now)
+        self.dispatcher.completed(lane, request, completion, data)
+        self.dispatcher.pump()
+        lane.note_idle()
+        return request
+
+    def kill(self, worker: FakeWorker, running: int = 0) -> None:
+        """End a worker; `running` is the id of the request that it was running."""
+        lane = self.workers.pop(worker)
+        self.dispatcher.worker_died(lane, cast("WorkerHandle", worker), running)
+
+    @property
+    def lent(self) -> int:
+        return self.arena.slots.lent_slots
+
+    @property
+    def live(self) -> int:
+        """Count the requests that wait or that a worker holds."""
+        return self.dispatcher.queued + sum(len(worker.in_flight) for worker in self.workers)
+
+
+async def step() -> None:
+    """Let everything that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
