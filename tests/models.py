@@ -177,7 +177,7 @@ def vision(paddle: Any, net: str) -> Model:
 
 MODELS: Final[dict[str, tuple[int, Callable[[Any], Model]]]] = {
     **{f"mlp_v{n}": (n, mlp) for n in range(1, 6)},
-    **{f"mlp_pdmodel_v{n}": (n, mlp) for n in range(1, 4)},
+    **{f"mlp_pdmodel_v{n}": (n, mlp) for n in range(1, 6)},
     "multi": (1, multi),
     "multi_pdmodel": (1, multi),
     "resnet50": (1, partial(vision, net="resnet50")),

@@ -78,7 +78,6 @@ BAD: dict[str, tuple[Spoil, str, str]] = {
 
 
 @pytest.mark.soak
-@pytest.mark.paddle2
 def test_bad_good_bad_good_with_every_kind_of_bad(
     serve: Serve, repository: Repository, models: Models
 ) -> None:

@@ -21,7 +21,6 @@ Serve = Callable[..., Server]
 
 
 @pytest.mark.soak
-@pytest.mark.paddle2
 def test_ten_kills_of_the_serving_worker_fail_no_request(
     serve: Serve, repository: Repository, models: Models
 ) -> None:

@@ -16,7 +16,6 @@ Serve = Callable[..., Server]
 
 
 @pytest.mark.soak
-@pytest.mark.paddle2
 def test_a_minute_of_load_with_a_version_every_two_seconds(
     serve: Serve, repository: Repository, models: Models
 ) -> None:

@@ -6,8 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 
-import pytest
-
 from tests.conftest import Models
 from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
@@ -22,7 +20,6 @@ def loaded_by(server: Server, version: str) -> str:
     return str(line["trigger"])
 
 
-@pytest.mark.paddle2
 def test_inotify_brings_a_new_version(serve: Serve, repository: Repository, models: Models) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository, "--watch", "inotify").wait_ready()

@@ -40,6 +40,7 @@ IMAGES: dict[str, tuple[str, str, list[tuple[int, ...]]]] = {
     "resnet50_pdmodel": ("resnet50_pdmodel", "image", [(1, 3, 224, 224)]),
 }
 MULTI = [(1, 1), (4, 7)]
+MULTIS = ("multi", "multi_pdmodel")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,10 @@ def folders(models: Models, ocr: Path) -> dict[str, Path]:
     found = {
         name: ocr / folder if folder.startswith("ch_") else models(folder)[0]
         for name, (folder, _, _) in IMAGES.items()
+        if folder.startswith("ch_") or models.can(folder)
     }
-    return {**found, **{name: models(name)[0] for name in ("multi", "multi_pdmodel")}}
+    found.update({name: models(name)[0] for name in MULTIS if models.can(name)})
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,8 @@ def runs(folders: dict[str, Path]) -> Callable[[str], list[tuple[Arrays, Arrays]
     known: dict[str, list[tuple[Arrays, Arrays]]] = {}
 
     def look(name: str) -> list[tuple[Arrays, Arrays]]:
+        if name not in folders:
+            pytest.skip(f"only Paddle 3 writes and serves {name}")
         if name not in known:
             inputs: list[Arrays] = [multi_inputs(*size) for size in MULTI]
             if name in IMAGES:
@@ -93,7 +98,7 @@ def test_images(
 
 
 @pytest.mark.parametrize("kind", ["http", "aio"])
-@pytest.mark.parametrize("name", ["multi", "multi_pdmodel"])
+@pytest.mark.parametrize("name", MULTIS)
 def test_all_data_types(
     name: str, kind: str, server: Server, runs: Callable[[str], list[tuple[Arrays, Arrays]]]
 ) -> None:
@@ -106,7 +111,9 @@ def test_all_data_types(
         assert_same(arrays_of(result), {output: wanted[output] for output in others})
 
 
-def test_the_models_are_in_both_formats(server: Server) -> None:
+def test_the_models_are_in_both_formats(server: Server, folders: dict[str, Path]) -> None:
+    if "resnet50" not in folders:
+        pytest.skip("Paddle 2 has one format")
     platforms = {
         name: server.get(f"/v2/models/{name}").json()["platform"]
         for name in ("resnet50", "resnet50_pdmodel", "multi", "multi_pdmodel", "rec")
