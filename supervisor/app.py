@@ -60,7 +60,9 @@ class App:
         await asyncio.to_thread(remove_left_load_folders)
         read_only = arena.segment.read_only_fd()
 
-        async def spawn(number: int, index: int, device: str, events: WorkerEvents) -> WorkerHandle:
+        async def spawn(
+            number: int, index: int, device: str, events: WorkerEvents[WorkerHandle]
+        ) -> WorkerHandle:
             # In a thread: the kernel takes milliseconds to hand megabytes out.
             link = await asyncio.to_thread(SupervisorEnd, settings.response_ring_mb * _MB)
             return WorkerHandle(number, index, device, read_only, link, events)

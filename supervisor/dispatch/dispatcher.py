@@ -22,13 +22,8 @@ from gpu_worker.ipc.link import Completion, Status
 from supervisor.dispatch.generations import Generations
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.recent_shapes import RecentShapes, Shapes
-from supervisor.dispatch.request import (
-    InferRequest,
-    InferResult,
-    RequestState,
-    contract_change,
-    result_of,
-)
+from supervisor.dispatch.request import InferRequest, RequestState
+from supervisor.dispatch.result import InferResult, contract_change, result_of
 from supervisor.errors import (
     DeadlineExceeded,
     NotFound,
@@ -127,7 +122,8 @@ class Dispatcher:
         )
         try:
             self._admit(request, lane)
-            return await request.future
+            result: InferResult = await request.future
+            return result
         finally:
             self._end(request)
 

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gpu_worker.ipc.tensors import Contract
 from supervisor.dispatch.request import InferRequest
@@ -19,9 +18,7 @@ from supervisor.dispatch.statistics import VersionStatistics
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
 from supervisor.repository.staging import StagedVersion
-
-if TYPE_CHECKING:
-    from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.handle import WorkerHandle
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""A request between admission and answer, and the answer that it gets.
+"""A request between admission and answer.
 
 Owns the fields only; the dispatcher moves them. Runs in the supervisor.
 """
@@ -6,17 +6,13 @@ Owns the fields only; the dispatcher moves them. Runs in the supervisor.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gpu_worker.ipc.arena import Slot
-from gpu_worker.ipc.link import Completion, Status, Submission
-from gpu_worker.ipc.tensors import Contract, Tensor, read_table
-from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed
-
-if TYPE_CHECKING:
-    from supervisor.dispatch.lane import Lane
+from gpu_worker.ipc.link import Submission
+from gpu_worker.ipc.tensors import Contract
 
 
 class RequestState(Enum):
@@ -42,7 +38,7 @@ class InferRequest:
     output_mask: int
     shapes: tuple[tuple[int, ...], ...]  # of the inputs, in the contract's order
     deadline: float
-    future: asyncio.Future[InferResult]
+    future: asyncio.Future[Any]  # of `dispatch.result.InferResult`
     by_version: bool = False  # only the version that it was checked against may answer
     enqueued_ns: int = 0
     state: RequestState = RequestState.QUEUED
@@ -61,58 +57,3 @@ class InferRequest:
             now_ns + int((self.deadline - now) * 1_000_000_000),
             now_ns,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class InferResult:
-    """Outputs of one request: `tensors` lie in `data`. Durations in nanoseconds."""
-
-    lane: Lane
-    data: bytes
-    tensors: list[Tensor] = field(default_factory=list)
-    queue_ns: int = 0
-    infer_ns: int = 0
-    output_ns: int = 0
-
-
-def contract_change(lane: Lane, request: InferRequest) -> BadRequest | None:
-    """Say why a request that was checked against an older contract does not fit this lane."""
-    if request.contract is lane.contract:
-        return None
-    difference = request.contract.difference(lane.contract)
-    if difference is None:
-        request.contract = lane.contract
-        return None
-    return BadRequest(
-        f"version {lane.version!r} of {lane.model!r} took over while the request waited and its "
-        f"contract differs: {difference}"
-    )
-
-
-def result_of(
-    lane: Lane, request: InferRequest, completion: Completion, data: bytes
-) -> InferResult:
-    """Read a worker's answer; `data` is what it wrote.
-
-    Raises:
-        DeadlineExceeded: the worker came to it too late.
-        InferenceFailed: the worker says why it has no outputs, or its answer is broken.
-
-    """
-    where = f"model {lane.model!r} version {lane.version!r}"
-    if completion.status == Status.EXPIRED:
-        raise DeadlineExceeded(f"{where} gave no answer in time")
-    if completion.status != Status.OK:
-        raise InferenceFailed(f"{where}: {data.decode(errors='replace')}")
-    try:
-        tensors = read_table(memoryview(data))
-    except ValueError as error:
-        raise InferenceFailed(f"{where}: a worker's answer is broken: {error}") from error
-    return InferResult(
-        lane,
-        data,
-        tensors,
-        completion.started_ns - request.enqueued_ns,
-        completion.inferred_ns - completion.started_ns,
-        completion.finished_ns - completion.inferred_ns,
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gpu_worker.ipc.tensors import table_size
-from supervisor.dispatch.request import InferResult
+from supervisor.dispatch.result import InferResult
 from supervisor.errors import Overloaded, TooLarge
 from supervisor.http.body import Body, BodyReader, header_length
 from supervisor.http.codec.decode import decode_header, decode_request

@@ -127,18 +127,19 @@ class Lanes:
     def _worker_completed(
         self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
     ) -> None:
-        if worker.lane is not None:
-            dispatcher = self._models[worker.lane.model].dispatcher
-            dispatcher.completed(worker.lane, request, completion, data)
+        lane = worker.lane
+        if isinstance(lane, Lane):
+            self._models[lane.model].dispatcher.completed(lane, request, completion, data)
 
     def _worker_pumped(self, worker: WorkerHandle) -> None:
-        if worker.lane is not None:
-            self._models[worker.lane.model].dispatcher.pump()
-            worker.lane.note_idle()
+        lane = worker.lane
+        if isinstance(lane, Lane):
+            self._models[lane.model].dispatcher.pump()
+            lane.note_idle()
 
     def _worker_ended(self, worker: WorkerHandle, running: int) -> None:
         lane, worker.lane = worker.lane, None
-        if lane is None:
+        if not isinstance(lane, Lane):
             return
         model = self._models[lane.model]
         model.dispatcher.worker_died(lane, worker, running)

@@ -6,13 +6,12 @@ Owns the words only. Runs in the supervisor.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.request import InferRequest
 
-if TYPE_CHECKING:
-    from supervisor.workers.handle import WorkerHandle
+W_contra = TypeVar("W_contra", contravariant=True)
 
 
 class WorkerState(Enum):
@@ -25,19 +24,31 @@ class WorkerState(Enum):
     ENDED = "ended"
 
 
-class WorkerEvents(Protocol):
+class Holder(Protocol):
+    """What a worker holds: one version of a model."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
+    def version(self) -> str:
+        """Name of the version."""
+
+
+class WorkerEvents(Protocol[W_contra]):
     """Whom a worker tells what happened."""
 
     def worker_completed(
-        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+        self, worker: W_contra, request: InferRequest, completion: Completion, data: bytes
     ) -> None:
         """Take one answer."""
 
-    def worker_pumped(self, worker: WorkerHandle) -> None:
+    def worker_pumped(self, worker: W_contra) -> None:
         """All answers of one wake-up were given: there may be credit again."""
 
-    def worker_changed(self, worker: WorkerHandle) -> None:
+    def worker_changed(self, worker: W_contra) -> None:
         """Take note that the state has changed."""
 
-    def worker_ended(self, worker: WorkerHandle, running: int) -> None:
+    def worker_ended(self, worker: W_contra, running: int) -> None:
         """Take note of the end; `running` is the id of the request that was being run, or 0."""

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
@@ -22,12 +22,9 @@ from gpu_worker.ipc.link import Completion, LinkFds, SupervisorEnd
 from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError, VersionFailed
-from supervisor.workers.events import WorkerEvents, WorkerState
+from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.pending_load import PendingLoad
 from supervisor.workers.process import ChildProcess, describe_exit
-
-if TYPE_CHECKING:
-    from supervisor.dispatch.lane import Lane
 
 log = structlog.get_logger()
 
@@ -44,7 +41,7 @@ class WorkerHandle:
         device: str,
         arena_fd: int,
         link: SupervisorEnd,
-        events: WorkerEvents,
+        events: WorkerEvents[WorkerHandle],
     ) -> None:
         """Start the process. `arena_fd` can only be mapped for reading; takes the link over.
 
@@ -58,7 +55,7 @@ class WorkerHandle:
         self.framework = ""
         self.device_name = device
         self.state = WorkerState.STARTING
-        self.lane: Lane | None = None
+        self.lane: Holder | None = None
         self.load_id = 0
         self.in_flight: dict[int, InferRequest] = {}
         self.answered = 0
@@ -149,7 +146,7 @@ class WorkerHandle:
             self._loading = None
         return loaded
 
-    def hold(self, lane: Lane) -> None:
+    def hold(self, lane: Holder) -> None:
         """Enter a lane, after a load."""
         self.lane = lane
         self._become(WorkerState.HOLDING)

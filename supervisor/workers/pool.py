@@ -27,7 +27,7 @@ log = structlog.get_logger()
 _WATCH_EVERY_S: Final = 0.5
 _REMEMBERED_EXITS: Final = 64
 
-Spawn = Callable[[int, int, str, WorkerEvents], Awaitable[WorkerHandle]]
+Spawn = Callable[[int, int, str, WorkerEvents[WorkerHandle]], Awaitable[WorkerHandle]]
 Completed = Callable[[WorkerHandle, InferRequest, Completion, bytes], None]
 Pumped = Callable[[WorkerHandle], None]
 Ended = Callable[[WorkerHandle, int], None]

@@ -12,7 +12,8 @@ from gpu_worker.ipc.link import Completion, Status
 from gpu_worker.ipc.tensors import Contract, TensorSpec
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.request import InferRequest, InferResult
+from supervisor.dispatch.request import InferRequest
+from supervisor.dispatch.result import InferResult
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
 from supervisor.repository.staging import StagedVersion
