@@ -36,6 +36,7 @@ def main() -> int:
     from gpu_worker.ipc.link import WorkerEnd  # noqa: PLC0415
     from gpu_worker.loop import Loop, Predictor  # noqa: PLC0415
 
+    ignore_terminal_signals()  # again: importing paddle puts its own handlers there
     control = ControlChannel.inherited(arguments.fds.control)
     device_name = device = arguments.device
     if device.startswith("gpu:"):

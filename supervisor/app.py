@@ -86,7 +86,9 @@ class App:
             manager.look,
         )  # fmt: skip
         server = HttpServer(manager)
-        json_worker = JsonWorker(arena, read_only, 2 * settings.max_request_mb * _MB)
+        json_worker = JsonWorker(
+            arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
+        )
         reader = BodyReader(arena, settings.max_request_mb * _MB, settings.body_timeout_ms / 1000)
         for handlers in (
             InferenceHandlers(manager, reader, json_worker, settings.json_inline_kb << 10),
@@ -121,7 +123,7 @@ class App:
                 await asyncio.wait([reconciling])
             await self._stop_server(server)
             await manager.close()
-            await pool.stop(settings.stop_timeout_ms / 1000)
+            await pool.stop(0 if self._hurry.is_set() else settings.stop_timeout_ms / 1000)
             await json_worker.stop()
             close_fds([read_only])
             log.info("stopped", seconds=round(time.perf_counter() - started, 2))

@@ -5,10 +5,11 @@ Owns their form. Runs in the supervisor, once at start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 import orjson
 import structlog
@@ -33,7 +34,28 @@ def _quoted(value: object) -> str:
 
 
 def _as_json(_logger: WrappedLogger, _name: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str).decode()
+    try:
+        return orjson.dumps(event, default=str).decode()
+    except orjson.JSONEncodeError:  # a lone surrogate, an endless number: json escapes them
+        return json.dumps(event, default=str)
+
+
+class _Stream:
+    """A stream whose failure is nobody's failure: a full disk must not stop the server."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure(log_format: str, level: str) -> None:
@@ -48,7 +70,7 @@ def configure(log_format: str, level: str) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     # aiohttp and asyncio use the standard logger: only what went wrong.

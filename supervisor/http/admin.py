@@ -91,6 +91,7 @@ class AdminHandlers:
                     verdicts = await self._manager.reconciled("rest")
         except TimeoutError:
             complete = False
+        complete = complete and verdicts.keys() >= self._manager.models.keys()
         refused = any(verdict.outcome is Outcome.REFUSED for verdict in verdicts.values())
         problem = self._manager.repository_problem
         return answer_json(

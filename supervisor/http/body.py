@@ -115,7 +115,7 @@ class BodyReader:
                     if inflate is None:
                         filling.add(chunk)
                     else:
-                        _inflate(inflate, chunk, filling)
+                        await _inflate(inflate, chunk, filling)
         except TimeoutError:
             filling.drop()
             raise BodyTimeout(
@@ -194,18 +194,19 @@ def _decompressor(encoding: str) -> zlib._Decompress | None:
     )
 
 
-def _inflate(inflate: zlib._Decompress, chunk: bytes, filling: _Filling) -> None:
-    """Decompress in small steps, so that a bomb is stopped at the limit, not after it."""
-    try:
-        data = chunk
-        while data and not inflate.eof:
+async def _inflate(inflate: zlib._Decompress, chunk: bytes, filling: _Filling) -> None:
+    """Decompress in small steps: a bomb is stopped at the limit, and holds nobody up meanwhile."""
+    data = chunk
+    while not inflate.eof:
+        try:
             piece = inflate.decompress(data, _CHUNK)
-            if piece:
-                filling.add(piece)
-            data = inflate.unconsumed_tail
-        while not inflate.eof and (piece := inflate.decompress(b"", _CHUNK)):
+        except zlib.error as error:
+            raise BadRequest(f"the body's Content-Encoding is broken: {error}") from error
+        data = inflate.unconsumed_tail
+        if piece:
             filling.add(piece)
-    except zlib.error as error:
-        raise BadRequest(f"the body's Content-Encoding is broken: {error}") from error
-    if inflate.eof and inflate.unused_data:
+            await asyncio.sleep(0)
+        elif not data:
+            break
+    if inflate.eof and (inflate.unused_data or data):
         raise BadRequest("the body goes on behind the end of its Content-Encoding")

@@ -110,7 +110,8 @@ class InferenceHandlers:
         served = result.lane
         mask = check_json_outputs(decoded, served.contract, result.data, result.tensors)
         texts: dict[int, bytes] = {}
-        if mask and len(result.data) > self._inline_bytes:
+        size = len(result.data)
+        if mask and self._inline_bytes < size <= self._arena.slots.largest_payload:
             texts = read_encoded(await self._json_worker.encode(result.data, mask))
         parts, json_length = encode_response(
             model, served.version, decoded, served.contract, result.data, result.tensors, texts

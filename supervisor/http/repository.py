@@ -56,7 +56,9 @@ class RepositoryHandlers:
         verdict = await self._manager.load(model)
         while verdict.outcome is Outcome.PENDING:
             await asyncio.sleep(_SETTLE_POLL_S)
-            verdict = await self._manager.load(model)
+            if self._manager.model(model).unloaded:
+                break  # somebody wanted the opposite meanwhile
+            verdict = (await self._manager.reconciled("rest")).get(model, verdict)
         known = self._manager.model(model)
         if verdict.outcome is Outcome.REFUSED or known.dispatcher.serving is None:
             raise ModelUnavailable(

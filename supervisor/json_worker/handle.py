@@ -21,7 +21,7 @@ from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.control import ControlChannel, PeerGone
 from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, SupervisorEnd
 from gpu_worker.ipc.messages import SpaceFreed
-from supervisor.errors import BadRequest, InferenceFailed, Overloaded
+from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed, Overloaded
 from supervisor.json_worker.work import DECODE, ENCODE
 from supervisor.workers.process import ChildProcess, describe_exit
 
@@ -29,7 +29,9 @@ log = structlog.get_logger()
 
 _COMMAND: Final = [sys.executable, "-m", "supervisor.json_worker"]
 _MOST: Final = 128  # pieces of work under way, within the ring's capacity
-_PAUSE_S: Final = 0.5  # between an early death and the next start
+_PAUSE_S: Final = 0.2  # between an early death and the next start
+_LONG_PAUSE_S: Final = 5.0  # a death within this time is early; the pause after many of them
+_HOPELESS: Final = 10  # early deaths in a row, after which work is not kept waiting
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +47,18 @@ class _Work:
 class JsonWorker:
     """One child that decodes and encodes."""
 
-    def __init__(self, arena: RequestArena, arena_fd: int, response_bytes: int) -> None:
+    def __init__(
+        self, arena: RequestArena, arena_fd: int, response_bytes: int, timeout_s: float
+    ) -> None:
+        """Start the child. A piece of work that takes longer than `timeout_s` ends it.
+
+        Raises:
+            OSError: no memory for the link, or the process cannot be started.
+
+        """
         self.arena = arena
+        self._timeout_s = timeout_s
+        self._early_deaths = 0
         self._arena_fd = arena_fd
         self._response_bytes = response_bytes
         self._loop = asyncio.get_running_loop()
@@ -55,11 +67,29 @@ class JsonWorker:
         self._stopping = False
         self._restart: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
-        self._start()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start(SupervisorEnd(response_bytes))
 
-    def _start(self) -> None:
+    def _start_again(self) -> None:
         self._restart = None
-        self._link = SupervisorEnd(self._response_bytes)
+        task = self._loop.create_task(self._start_in_background())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start_in_background(self) -> None:
+        """Start a new child; the kernel takes milliseconds to hand out its memory."""
+        try:
+            link = await asyncio.to_thread(SupervisorEnd, self._response_bytes)
+            if self._stopping:
+                link.close()
+                return
+            self._start(link)
+        except OSError as error:
+            log.error("the JSON worker cannot be started", reason=error.strerror)
+            self._restart = self._loop.call_later(_LONG_PAUSE_S, self._start_again)
+
+    def _start(self, link: SupervisorEnd) -> None:
+        self._link = link
         self._control, theirs = ControlChannel.pair()
         fds = LinkFds(
             self._link.rings_fd,
@@ -70,8 +100,14 @@ class JsonWorker:
         )
         arguments = WorkerArguments("cpu", os.getpid(), fds)
         command = [*_COMMAND, arguments.to_json()]
-        self._process = ChildProcess(command, fds.numbers(), self._process_ended)
-        theirs.close()
+        try:
+            self._process = ChildProcess(command, fds.numbers(), self._process_ended)
+        except OSError:
+            self._control.close()
+            link.close()
+            raise
+        finally:
+            theirs.close()
         self._alive = True
         self._started_at = self._loop.time()
         self._loop.add_reader(self._link.completion_bell.fd, self._collect)
@@ -92,6 +128,7 @@ class JsonWorker:
 
         Raises:
             BadRequest: the JSON is wrong.
+            DeadlineExceeded: it took too long.
             Overloaded: too much is under way.
 
         """
@@ -125,7 +162,24 @@ class JsonWorker:
         self._work[number] = work
         if self._alive:
             self._link.submit([submission])
-        return await work.future
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await work.future
+        except TimeoutError:
+            if self._alive and self._link.running() == number:
+                log.error("the JSON worker hangs, it is ended", pid=self._process.pid)
+                self._process.kill()
+            self._give_back_unclaimed(work)
+            raise DeadlineExceeded("large JSON was not parsed or written in time") from None
+        except asyncio.CancelledError:
+            self._give_back_unclaimed(work)
+            raise
+
+    def _give_back_unclaimed(self, work: _Work) -> None:
+        """Return the slot of an answer that came in the moment in which its client gave up."""
+        future = work.future
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self.arena.slots.give_back(work.slot)
 
     def _collect(self) -> None:
         for completion in self._link.completions():
@@ -162,26 +216,31 @@ class JsonWorker:
         self._loop.remove_reader(self._link.completion_bell.fd)
         self._loop.remove_reader(self._control.sock)
         self._control.close()
-        self._link.close()
+        self._loop.run_in_executor(None, self._link.close)
         if self._stopping:
             self._ended.set()
             return
         log.warning("the JSON worker ended", pid=self._process.pid, how=describe_exit(status))
+        early = self._loop.time() - self._started_at < _LONG_PAUSE_S
+        self._early_deaths = self._early_deaths + 1 if early else 0
+        hopeless = self._early_deaths >= _HOPELESS
         for number, work in list(self._work.items()):
             work.deaths += number == running
-            if work.future.done() or work.deaths > 1:
+            if work.future.done() or work.deaths > 1 or hopeless:
                 del self._work[number]
                 self.arena.slots.give_back(work.slot)
                 if not work.future.done():
-                    work.future.set_exception(InferenceFailed("two processes died of this JSON"))
-        early = self._loop.time() - self._started_at < _PAUSE_S
-        self._restart = self._loop.call_later(_PAUSE_S if early else 0, self._start)
+                    work.future.set_exception(InferenceFailed("the JSON worker died of this JSON"))
+        pause = _LONG_PAUSE_S if hopeless else _PAUSE_S if early else 0.0
+        self._restart = self._loop.call_later(pause, self._start_again)
 
     async def stop(self) -> None:
         """End the child."""
         self._stopping = True
         if self._restart is not None:
             self._restart.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         if self._alive:
             self._process.kill()
             await self._ended.wait()

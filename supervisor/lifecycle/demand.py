@@ -29,14 +29,15 @@ def workers_per_device(
     """Give the workers for each of `devices` devices.
 
     One per instance that serves, one for each model whose settings are not known yet, and spares:
-    as many as `spares` says, or (-1) as the largest model needs to switch all instances at once.
+    as many as `spares` says, or (-1) as the largest model needs to switch all instances at once;
+    in any case as many as the load under way needs.
     """
     serving = list(serving)
     counts = []
     for device in range(devices):
         held = [need.instances for need in serving if device in need.devices]
         loads = [need.instances for need in loading if device in need.devices]
-        wanted = max([1, *held, *loads]) if spares < 0 else spares
+        wanted = max([1, *held, *loads]) if spares < 0 else max([spares, *loads])
         counts.append(sum(held) + unknown + wanted)
     return counts
 
@@ -55,6 +56,12 @@ class Demand:
         """Count a model whose settings are not known yet as one worker."""
         if model not in self._serving:
             self._unknown.add(model)
+
+    def load(self, model: str, need: Need) -> None:
+        """Have the workers that a load needs beside those that serve."""
+        fresh = model in self._unknown  # which counts as one worker already
+        self.loading = [Need(need.instances - fresh, need.devices)]
+        self.level()
 
     def serve(self, model: str, need: Need) -> None:
         """Note what a model needs that serves now."""

@@ -17,7 +17,6 @@ import structlog
 from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
-from supervisor.errors import VersionFailed
 from supervisor.lifecycle.loader import Loader
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.states import VersionState
@@ -58,13 +57,16 @@ class Lanes:
         """Make `lane` serve; the old one drains and is retained, the one retained so far goes."""
         dispatcher = model.dispatcher
         forgotten = dispatcher.retained
+        lane.closing = False
+        lane.idle.set()  # whoever waited to reclaim it need not wait for its traffic
         old = dispatcher.switch(lane)
         lane.record.move(VersionState.SERVING)
         if forgotten is not None and forgotten is not lane:
             self.retire(forgotten)
         if old is not None:
             old.record.move(VersionState.DRAINING)
-            self._spawn(self._drain(old))
+            self._spawn(self._drain(model, old))
+        self._see_to(model, lane)
 
     def stop_serving(self, model: Model, why: str) -> None:
         """Take a model out of service: both lanes finish what they have and go."""
@@ -103,18 +105,24 @@ class Lanes:
             return False
         _, _, model, lane = min(holders, key=lambda holder: holder[:2])
         lane.closing = True
-        await lane.drained()
+        try:
+            await lane.drained()
+        finally:
+            lane.closing = False
         if model.dispatcher.retained is lane:  # else it was switched back to meanwhile
             model.dispatcher.forget_retained()
             lane.record.move(VersionState.UNLOADED, "its worker is needed for a load")
             self.free(lane)
-        lane.closing = False
         return True
 
-    async def _drain(self, lane: Lane) -> None:
+    async def _drain(self, model: Model, lane: Lane) -> None:
         await lane.drained()
-        if lane.record.state is VersionState.DRAINING:
-            lane.record.move(VersionState.RETAINED)
+        if lane.record.state is not VersionState.DRAINING:
+            return
+        lane.record.move(VersionState.RETAINED)
+        if model.dispatcher.retained is lane and self._lacks_worker(lane) is not None:
+            model.dispatcher.forget_retained()  # it lost a worker: no instant rollback to it
+            self.retire(lane)
 
     async def _retire(self, lane: Lane) -> None:
         await lane.drained()
@@ -148,12 +156,16 @@ class Lanes:
                 "a serving worker ended, its requests are sent again",
                 model=lane.model, version=lane.version, worker=worker.number,
             )  # fmt: skip
-            if lane not in self._repairing:
-                self._repairing.add(lane)
-                self._spawn(self._repair(model, lane))
+            self._see_to(model, lane)
         elif lane is model.dispatcher.retained:
             model.dispatcher.forget_retained()
             self.retire(lane)
+
+    def _see_to(self, model: Model, lane: Lane) -> None:
+        """Have a serving lane repaired if it lacks a worker, unless that is under way."""
+        if lane not in self._repairing and self._lacks_worker(lane) is not None:
+            self._repairing.add(lane)
+            self._spawn(self._repair(model, lane))
 
     async def _repair(self, model: Model, lane: Lane) -> None:
         """Bring a serving lane back to its full number of workers; try for as long as it serves."""
@@ -166,8 +178,8 @@ class Lanes:
                 started = time.perf_counter()
                 try:
                     await self.loader.load_again(lane, device_index, model.dispatcher)
-                except VersionFailed as error:
-                    log.error("a lost worker could not be replaced yet", reason=error.reason)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the lane needs a worker
+                    log.error("a lost worker could not be replaced yet", reason=str(error))
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_REPAIR_PAUSE_S)
                 else:

@@ -24,6 +24,7 @@ from supervisor.repository.layout import VersionListing
 from supervisor.repository.model_settings import ModelSettings, parse_model_settings
 from supervisor.repository.staging import StagedVersion, stage, verify
 from supervisor.settings import Settings
+from supervisor.workers.events import WorkerState
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
 
@@ -113,6 +114,8 @@ class Loader:
         try:
             if errors:
                 raise errors[0]
+            if any(worker.state is not WorkerState.LOADING for worker in workers):
+                raise VersionFailed("crash", "a worker ended just after it had loaded")
             contract = loaded[0].parsed_contract()
             if any(other.parsed_contract() != contract for other in loaded):
                 raise VersionRejected("contract", "its workers disagree about the contract")
@@ -175,11 +178,16 @@ class Loader:
             worker = await self._spare(device_index, lane.model, urgent=True)
         finally:
             self._urgent[device_index] -= 1
+        if dispatcher.serving is not lane:  # its staged bytes may be gone
+            worker.set_free()
+            return
         warmups = _warmups(lane.settings, dispatcher)
         await self._load_one(worker, lane.record, lane.staged, lane.settings, warmups)
         if dispatcher.serving is not lane:
             worker.set_free()
             return
+        if worker.state is not WorkerState.LOADING:
+            raise VersionFailed("crash", "the worker ended just after it had loaded")
         lane.workers.append(worker)
         worker.hold(lane)
         dispatcher.pump()
@@ -196,6 +204,11 @@ class Loader:
                     for _ in range(settings.instances):
                         workers.append(  # noqa: PERF401 - what was taken must be given back
                             await self._spare(device_index, model, urgent=False)
+                        )
+                for number, worker in enumerate(workers):  # one may have died in the meantime
+                    while workers[number].state is WorkerState.ENDED:
+                        workers[number] = await self._spare(
+                            worker.device_index, model, urgent=False
                         )
         except TimeoutError:
             _set_free(workers)

@@ -76,6 +76,12 @@ class Model:
             token: entry for token, entry in self.refused.items() if not everything and not entry[1]
         }
 
+    def forgive_rollback_of_others(self, pointed: str) -> None:
+        """Once the pointer names another version, one that was rolled back may be wished again."""
+        for token, (_, may_retry) in list(self.refused.items()):
+            if not may_retry and not token.startswith(f"{pointed}@"):
+                del self.refused[token]
+
     def reason_not_ready(self) -> str:
         """Say why nothing serves."""
         if self.unloaded:

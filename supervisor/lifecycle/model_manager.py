@@ -24,7 +24,7 @@ from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.promotion import Promotion, refuse
 from supervisor.lifecycle.settling import Settling
 from supervisor.lifecycle.states import VersionRecord
-from supervisor.lifecycle.triggers import Triggers, Verdicts
+from supervisor.lifecycle.triggers import Triggers, Verdicts, refuse_all
 from supervisor.lifecycle.verdict import Outcome, Verdict
 from supervisor.lifecycle.version_policy import ActionKind, NoWish, Wish, next_action, wanted
 from supervisor.repository.layout import ModelListing, RepositoryListing, scan, scan_model
@@ -32,6 +32,8 @@ from supervisor.settings import Settings
 from supervisor.workers.pool import WorkerPool
 
 log = structlog.get_logger()
+
+_RETRY_S: Final = 5.0  # after a defect of ours, not of a version
 
 _FLAT_VERSION_DIGITS: Final = 12
 
@@ -83,15 +85,16 @@ class ModelManager:
         """Reconcile for ever. One broken pass is logged and does not end the loop."""
         while True:
             trigger, waiters = await self._triggers.take()
-            verdicts: Verdicts = {}
             try:
                 verdicts = await self._pass(trigger)
             except Exception:
                 log.exception("a reconcile pass broke off; the next trigger starts another")
-            finally:
+            else:
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(verdicts)
+            finally:
+                refuse_all(waiters)
 
     async def _pass(self, trigger: str) -> Verdicts:
         self.passes += 1
@@ -105,23 +108,39 @@ class ModelManager:
         self.repository_problem = ""
         if self._follow(listing):
             self.look("new directory")
-        for name in listing.models:
-            if name not in self.models:
-                self.models[name] = Model(name, Dispatcher(name, self.arena))
-                self.demand.expect(name)
+        self._know(listing)
         self.demand.level()
         verdicts = {}
         for name, model in sorted(self.models.items()):
-            verdicts[name] = await self._reconcile(model, trigger)
+            try:
+                verdicts[name] = await self._reconcile(model, trigger)
+            except Exception as error:
+                log.exception("the reconciling of a model broke off", model=name)
+                self._loop.call_later(_RETRY_S, self.look, "broken pass")
+                reason = f"internal error: {error!r}"
+                verdicts[name] = Verdict(name, Outcome.REFUSED, reason=reason)
         self.demand.level()
         log.debug("reconciled", trigger=trigger, number=self.passes)
         return verdicts
+
+    def _know(self, listing: RepositoryListing) -> None:
+        """Take up the models that have come, forget those that have gone and never served."""
+        for name, model in listing.models.items():
+            if name not in self.models and not model.is_blank:
+                self.models[name] = Model(name, Dispatcher(name, self.arena))
+                self.demand.expect(name)
+        for name in self.models.keys() - listing.models.keys():
+            if not self.models[name].dispatcher.lanes():
+                del self.models[name]
+                self.demand.forget(name)
 
     # One model
 
     async def _reconcile(self, model: Model, trigger: str) -> Verdict:
         listing = await self._list(model)
         self._settling.keep(model.name, listing.versions)
+        if listing.pointer is not None and listing.pointer.version:
+            model.forgive_rollback_of_others(listing.pointer.version)
         wish = self._wish(model, listing)
         action = next_action(wish, model.snapshot())
         if wish.look_again:
@@ -196,7 +215,7 @@ class ModelManager:
         """
         model = self.model(name)
         serving, retained = model.dispatcher.serving, model.dispatcher.retained
-        if serving is None or retained is None or retained.closing:
+        if serving is None or retained is None or retained.closing or not retained.workers:
             raise NotReady(
                 f"model {name!r} retains no earlier version (none yet, or a load took its worker); "
                 "point model_version.txt to the version that you want"
@@ -208,6 +227,7 @@ class ModelManager:
     def _switch_back(self, model: Model, reason: str, trigger: str) -> Verdict:
         lane = model.dispatcher.retained
         assert lane is not None
+        model.refused.pop(lane.record.token, None)  # it was rolled back once; now it is wanted
         old = model.serving_version()
         started = time.perf_counter()
         self._lanes.switch(model, lane)
@@ -262,5 +282,6 @@ class ModelManager:
         return bool(self.repository_problem) and not self.models
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way, and answer who waits for a verdict."""
+        self._triggers.close()
         await self._lanes.close()

@@ -62,14 +62,17 @@ class Promotion:
                 await asyncio.to_thread(staged.close)
                 return self._same_bytes(record, serving, model.name)
             settings = self._loader.settings_of(staged)
-            self._demand.loading = [self._need(settings)]
-            self._demand.level()
+            self._demand.load(model.name, self._need(settings))
             lane = await self._loader.load(record, staged, settings, model.dispatcher)
         except (VersionRejected, VersionFailed) as error:
             if staged is not None:
                 await asyncio.to_thread(staged.close)
             refuse(model, record, error, trigger)
             return Verdict(model.name, Outcome.REFUSED, record.version, 0, error.reason)
+        except BaseException:
+            if staged is not None:
+                staged.close()
+            raise
         finally:
             model.candidate = None
             self._demand.loading = []

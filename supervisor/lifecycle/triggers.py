@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from supervisor.errors import NotReady
 from supervisor.lifecycle.verdict import Verdict
 
 Verdicts = Mapping[str, Verdict]
@@ -34,6 +35,11 @@ class Triggers:
         self.add(name)
         return await waiter
 
+    def close(self) -> None:
+        """Tell whoever still waits that there will be no verdict."""
+        waiters, self._waiters = self._waiters, []
+        refuse_all(waiters)
+
     async def take(self) -> tuple[str, list[asyncio.Future[Verdicts]]]:
         """Wait until something was asked for; give the triggers' names and who waits."""
         await self._wake.wait()
@@ -41,3 +47,10 @@ class Triggers:
         waiters, self._waiters = self._waiters, []
         self._wake.clear()
         return "+".join(sorted(names)), waiters
+
+
+def refuse_all(waiters: list[asyncio.Future[Verdicts]]) -> None:
+    """Answer waiters whose pass broke off."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(NotReady("the look at the repository broke off; see the log"))

@@ -68,6 +68,11 @@ class ModelListing:
     flat: VersionListing | None = None
     problem: str = ""
 
+    @property
+    def is_blank(self) -> bool:
+        """Say whether nothing in the directory speaks of a model (`lost+found`, a first mkdir)."""
+        return self.pointer is None and not self.versions and self.flat is None and not self.problem
+
 
 @dataclass(frozen=True, slots=True)
 class RepositoryListing:

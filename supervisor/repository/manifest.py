@@ -55,10 +55,10 @@ def _entry(name: str, value: Any, refuse: Any) -> ManifestEntry:
     if "/" in name or name in ("", ".", ".."):
         raise refuse(f"{name!r} is not a file of this directory")
     if not isinstance(value, dict) or not _HEX.fullmatch(str(value.get("sha256"))):
-        raise refuse(f"files.{name}.sha256 must be 64 hexadecimal digits in lower case")
+        raise refuse(f"files[{name!r}].sha256 must be 64 hexadecimal digits in lower case")
     size = value.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise refuse(f"files.{name}.size must be a number of bytes")
+        raise refuse(f"files[{name!r}].size must be a number of bytes")
     return ManifestEntry(value["sha256"], size)
 
 

@@ -9,18 +9,23 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gpu_worker.ipc.messages import PredictorSettings, Warmup
 from supervisor.errors import SettingsError, VersionRejected
 from supervisor.fields import parse, setting
 from supervisor.settings import Settings
 
+_MOST_WARMUPS: Final = 64
+_MOST_BYTES: Final = 1 << 20
+
 
 def _shapes(value: Any) -> tuple[Warmup, ...]:
     """Read `[[warmup]]` tables, each input name = [its shape]."""
     if not isinstance(value, list) or not all(isinstance(run, dict) for run in value):
         raise ValueError("must be tables [[warmup]] with lines like x = [1, 3, 48, 320]")
+    if len(value) > _MOST_WARMUPS:
+        raise ValueError(f"lists {len(value)} runs, at most {_MOST_WARMUPS} are made")
     runs = []
     for run in value:
         for name, shape in run.items():
@@ -96,6 +101,8 @@ def parse_model_settings(data: bytes, server: Settings) -> ModelSettings:
         VersionRejected: it is not TOML, or a setting is unknown or not allowed.
 
     """
+    if len(data) > _MOST_BYTES:
+        raise VersionRejected("settings", f"model.toml is larger than {_MOST_BYTES} bytes")
     try:
         values = tomllib.loads(data.decode("utf-8"))
         settings = parse(ModelSettings, values, "model.toml").with_defaults(server)

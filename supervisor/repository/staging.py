@@ -26,6 +26,7 @@ from supervisor.repository.manifest import (
 )
 
 _CHUNK: Final = 1 << 20
+_SMALL: Final = 1 << 20  # bytes of a manifest or of settings
 _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
@@ -72,10 +73,8 @@ def stage(listing: VersionListing) -> StagedVersion:
             fd, entry = _copy(listing.path / name)
             held.append(fd)
             staged[name] = entry
-        settings_data = listing.settings_path.read_bytes() if listing.settings_path else b""
-        manifest_data = (
-            (listing.path / MANIFEST_NAME).read_bytes() if listing.has_manifest else None
-        )
+        settings_data = _read_small(listing.settings_path) if listing.settings_path else b""
+        manifest_data = _read_small(listing.path / MANIFEST_NAME) if listing.has_manifest else None
     except OSError as error:
         _close_all(held)
         where = f" ({error.filename})" if error.filename else ""
@@ -122,6 +121,12 @@ def _check_memory(listing: VersionListing) -> None:
         raise VersionFailed(
             "memory", f"cannot be staged: it has {size} bytes, {available} bytes of memory are free"
         )
+
+
+def _read_small(path: Path) -> bytes:
+    """Read a manifest or settings; one that is not small is none, and is cut to be refused."""
+    with path.open("rb") as file:
+        return file.read(_SMALL + 1)
 
 
 def _copy(path: Path) -> tuple[int, ManifestEntry]:

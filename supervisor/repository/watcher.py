@@ -110,6 +110,8 @@ class Watcher:
                     )  # fmt: skip
                 continue
             if self._watched.get(path) != watch:
+                if path in self._watched:  # another directory had this name
+                    self._forget(path)
                 self._watched[path] = watch
                 added = True
         self._poll_later()

@@ -120,7 +120,8 @@ class WorkerHandle:
                 in the last two cases the process has ended.
 
         """
-        assert self.state is WorkerState.LOADING, self
+        if self.state is not WorkerState.LOADING:
+            raise VersionFailed("crash", "the worker ended before the load began")
         self._loading = PendingLoad(load.load_id, on_warming)
         self.load_id = load.load_id
         try:
@@ -133,14 +134,14 @@ class WorkerHandle:
             raise VersionFailed(
                 "hang", f"the load gave no answer within {timeout_s:g} s; the worker was ended"
             ) from None
-        except (PeerGone, BlockingIOError) as error:
-            self.abort()
-            raise VersionFailed("crash", "the worker ended before the load began") from error
-        except asyncio.CancelledError:
-            self.kill()
-            raise
         except VersionFailed:
             self._become(WorkerState.IDLE)
+            raise
+        except Exception as error:
+            self.kill()  # in which state it is nobody knows
+            raise VersionFailed("crash", f"the load could not be sent: {error!r}") from error
+        except asyncio.CancelledError:
+            self.kill()
             raise
         finally:
             self._loading = None
@@ -253,9 +254,9 @@ class WorkerHandle:
         if self._loading is not None:
             self._loop.run_in_executor(None, remove_left_load_folders)
         self._ended.set()
+        self._events.worker_ended(self, running)
         level = log.info if status == 0 else log.warning
         level("worker ended", worker=self.number, pid=self.pid, was=was.value, how=how)
-        self._events.worker_ended(self, running)
 
     @property
     def was_loading(self) -> bool:

@@ -106,11 +106,15 @@ def test_an_empty_repository_and_an_empty_model(
     (repository.root / "notes.txt").write_text("no model")
     server = serve(repository).wait_ready()  # nothing shall serve, nothing is missing
     assert server.get("/v2/models").json() == {"models": []}
-    (repository.root / "mlp").mkdir()
-    not_ready(server, "mlp: the model directory holds no version")
+    (repository.root / "mlp").mkdir()  # as publishing begins: not a model yet
+    server.reload()
+    assert server.get("/v2/health/ready").status == 200
+    assert server.infer("mlp", mlp_request()).status == 404
+    (repository.root / "mlp/v0").mkdir()
+    not_ready(server, "mlp: v0 holds no *.pdiparams file")
     answer = server.infer("mlp", mlp_request())
     assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    assert "the model directory holds no version" in answer.error
+    assert "v0 holds no *.pdiparams file" in answer.error
     assert server.get("/v2/models/mlp/ready").status == 503
     repository.publish("mlp", "v1", models.mlp(1))
     server.wait_serving("mlp", "v1")
