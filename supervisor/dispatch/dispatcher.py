@@ -69,10 +69,6 @@ class Dispatcher:
         """How many switches there have been."""
         return self._generations.number
 
-    def lanes(self) -> list[Lane]:
-        """List the lanes that requests may go to."""
-        return self._generations.lanes()
-
     def explain(self, why_not: str) -> None:
         """Set what is said to requests while nothing serves."""
         self._generations.why_not = why_not

@@ -166,7 +166,7 @@ class JsonWorker:
             async with asyncio.timeout(self._timeout_s):
                 return await work.future
         except TimeoutError:
-            if self._alive and self._link.running() == number:
+            if self._alive and self._link.running() in (number, 0):  # 0: it does not even begin
                 log.error("the JSON worker hangs, it is ended", pid=self._process.pid)
                 self._process.kill()
             self._give_back_unclaimed(work)

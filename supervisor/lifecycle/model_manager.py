@@ -130,7 +130,8 @@ class ModelManager:
                 self.models[name] = Model(name, Dispatcher(name, self.arena))
                 self.demand.expect(name)
         for name in self.models.keys() - listing.models.keys():
-            if not self.models[name].dispatcher.lanes():
+            # One that has served may still have answers under way.
+            if not self.models[name].dispatcher.generation:
                 del self.models[name]
                 self.demand.forget(name)
 

@@ -139,7 +139,7 @@ def test_a_json_worker_that_hangs_is_replaced_and_the_client_is_told(
     answer = server.infer("mlp", large)
     assert answer.status == 504
     assert "JSON" in answer.error
-    child.kill()
+    wait_for(lambda: not child.is_running(), "it is ended")
     assert server.infer("mlp", large).status == 200
     wait_for(lambda: server.admin()["arena"]["lent_slots"] == 0, "all slots are back")
 
