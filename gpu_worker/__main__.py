@@ -6,6 +6,7 @@ Never forks, starts no thread of its own. Argument: one JSON object, see `Worker
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import sys
@@ -16,6 +17,8 @@ from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.child import die_with, ignore_terminal_signals
 
 EXIT_DEVICE_REFUSED: Final = 4
+_PR_SET_TIMERSLACK: Final = 29
+_TIMER_SLACK_NS: Final = 1000
 
 
 def main() -> int:
@@ -23,6 +26,8 @@ def main() -> int:
     arguments = WorkerArguments.from_json(sys.argv[1])
     die_with(arguments.supervisor_pid)
     ignore_terminal_signals()
+    # A batch waits for company some hundred microseconds; the default slack would add fifty.
+    ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS)
     faulthandler.enable()
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.simplefilter("ignore")  # importing paddle complains of compilers that it will not need
@@ -31,10 +36,9 @@ def main() -> int:
     from gpu_worker import device as device_check  # noqa: PLC0415
     from gpu_worker import predictor  # noqa: PLC0415
     from gpu_worker.ipc import messages  # noqa: PLC0415
-    from gpu_worker.ipc.arena import ArenaReader  # noqa: PLC0415
     from gpu_worker.ipc.control import ControlChannel, PeerGone  # noqa: PLC0415
-    from gpu_worker.ipc.link import WorkerEnd  # noqa: PLC0415
-    from gpu_worker.loop import Loop, Predictor  # noqa: PLC0415
+    from gpu_worker.loop import Loop  # noqa: PLC0415
+    from gpu_worker.version import Predictor  # noqa: PLC0415
 
     ignore_terminal_signals()  # again: importing paddle puts its own handlers there
     control = ControlChannel.inherited(arguments.fds.control)
@@ -55,14 +59,14 @@ def main() -> int:
         message: messages.Load, program_fd: int, params_fd: int, warmups: list[messages.Warmup]
     ) -> Predictor:
         settings = messages.PredictorSettings(**message.settings)
+        batching = messages.BatchingSettings(**message.batching)
         return predictor.PaddlePredictor(
-            program_fd, params_fd, message.program_suffix, device, settings, warmups
+            program_fd, params_fd, message.program_suffix, device, settings, warmups, batching
         )
 
     try:
         control.send(messages.Hello(predictor.framework(), device_name))
-        loop = Loop(control, WorkerEnd(arguments.fds), ArenaReader(arguments.fds.arena), load)
-        loop.run()
+        Loop(control, arguments.fds, load, pin=device != "cpu").run()
     except PeerGone:
         return 0  # the supervisor has ended; there is nobody to answer
     return 0

@@ -1,9 +1,9 @@
-"""The worker's loop: sleep in the kernel, take what has arrived, run it, answer.
+"""The worker's loop: sleep in the kernel, take what has arrived, run it in batches, answer.
 
-Owns the one version that this process holds. One thread does everything, in this order: control
-messages (load, unload, stop) and requests, each to its end; a process that serves is never asked to
-load, the supervisor sees to that. The loop knows nothing of paddle: it is given a way to load.
-Runs in the worker.
+Owns the one version that this process holds and the requests that wait for it. One thread does
+everything: control messages (load, unload, links, stop) and batches, each to its end; a process
+that serves is never asked to load, the supervisor sees to that. The loop knows nothing of paddle:
+it is given a way to load. Runs in the worker.
 """
 
 from __future__ import annotations
@@ -11,73 +11,59 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import select
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from operator import attrgetter
+from typing import Final
 
-import numpy.typing as npt
-
-from gpu_worker import warmup
+from gpu_worker import loading
+from gpu_worker.answer import Answer, failed_answer, text_answer
+from gpu_worker.batch import attempt
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.control import ControlChannel, PeerGone
-from gpu_worker.ipc.link import Completion, Status, Submission, WorkerEnd
-from gpu_worker.ipc.response_ring import ResponseTooLarge
-from gpu_worker.ipc.tensors import (
-    BY_DTYPE,
-    Contract,
-    Tensor,
-    align,
-    read_table,
-    table_size,
-    write_table,
-)
-from gpu_worker.params import ParamsError
-from gpu_worker.program import ProgramError
+from gpu_worker.ipc.link import LinkFds, Status
+from gpu_worker.links import AttachedLink, Links
+from gpu_worker.priority import lowered
+from gpu_worker.request import Request, request_of
+from gpu_worker.responder import Responder
+from gpu_worker.version import Loader, Version
 
-
-class Predictor(Protocol):
-    """What the loop needs of a model version."""
-
-    contract: Contract
-
-    def run(self, inputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Run one batch: inputs and outputs in the contract's order."""
-
-
-Loader = Callable[[messages.Load, int, int, list[messages.Warmup]], Predictor]
-
-_MAX_REASON: Final = 2000  # characters of a foreign error that are passed on
+_BY_SUBMISSION: Final = attrgetter("submitted_ns")
 
 
 class Loop:
-    """Serves one link until the control channel ends."""
+    """Serves its links until the control channel ends."""
 
     def __init__(
-        self, control: ControlChannel, link: WorkerEnd, arena: ArenaReader, load: Loader
+        self, control: ControlChannel, fds: LinkFds, load: Loader, *, pin: bool = False
     ) -> None:
+        """Serve the link of `fds` as link 0; `pin` the request arenas for a GPU."""
         self._control = control
-        self._link = link
-        self._arena = arena
         self._load = load
-        self._predictor: Predictor | None = None
-        self._load_id = 0
+        self._links = Links(control.sock.fileno(), pin=pin)
+        self._links.attach(0, fds)
+        self._responder = Responder(self._wait_for_space)
+        self._version: Version | None = None
+        self._waiting: list[Request] = []
+        self._nice = 0
         self._stopped = False
 
     def run(self) -> None:
         """Serve until told to stop or until the supervisor is gone."""
-        poll = select.poll()
-        poll.register(self._control.sock, select.POLLIN)
-        poll.register(self._link.submission_bell.fd, select.POLLIN)
-        control_fd = self._control.sock.fileno()
+        until_ns: int | None = None
         while not self._stopped:
-            for fd, _ in poll.poll():
-                if fd == control_fd:
-                    self._obey()
-                else:
-                    for submission in self._link.submissions():
-                        self._serve(submission)
+            control, rang = self._links.wait(until_ns)
+            if control:
+                self._obey()
+            for link in rang:
+                if link.attached:
+                    self._take_in(link)
+            if len(rang) > 1:
+                self._waiting.sort(key=_BY_SUBMISSION)
+            until_ns = self._serve()
+            if self._links.detached:
+                self._waiting = [request for request in self._waiting if request.link.attached]
+                self._links.close_detached()
+        self._links.close()
 
     # Control
 
@@ -87,153 +73,175 @@ class Loop:
         except PeerGone:
             self._stopped = True
             return
-        try:
-            match message:
-                case messages.Load():
-                    answer = self._take_up(message, *fds)
-                    if isinstance(answer, messages.LoadFailed):
-                        self._give_up()  # only now: `_take_up` itself held the predictor
-                    self._control.send(answer)
-                case messages.Unload():
+        match message:
+            case messages.Load():
+                try:
+                    answer = self._take_up(message, (fds[0], fds[1]))
+                finally:
+                    for fd in fds:
+                        os.close(fd)
+                self._control.send(answer)
+            case messages.Unload():
+                with lowered(self._nice):
                     self._give_up()
-                    self._control.send(messages.Unloaded())
-                case messages.Stop():
-                    self._stopped = True
-                case _:
-                    raise messages.ProtocolError(f"a worker does not take {message}")
-        finally:
-            for fd in fds:
-                os.close(fd)
+                self._control.send(messages.Unloaded())
+            case messages.SpaceFreed():
+                pass  # for a link that was detached meanwhile
+            case _:
+                self._heed(message, fds, "a worker does not take")
+
+    def _heed(self, message: messages.Message, fds: list[int], otherwise: str) -> None:
+        """Do what may be asked at any time."""
+        match message:
+            case messages.Attach(link=number):
+                rings, arena, submissions, completions = fds
+                self._links.attach(number, LinkFds(rings, arena, submissions, completions, -1))
+            case messages.Detach(link=number):
+                self._links.detach(number)
+            case messages.Stop():
+                self._stopped = True
+            case _:
+                raise messages.ProtocolError(f"{otherwise} {message}")
+
+    def _wait_for_space(self, link: AttachedLink) -> None:
+        """Sleep until all responses of a link are released, or the link is gone.
+
+        Nothing but links can change meanwhile: nobody loads into a process that serves.
+
+        Raises:
+            PeerGone: the supervisor has gone, or wants this process to end.
+            ProtocolError: it wants something else.
+
+        """
+        self._control.send(messages.NeedSpace(link.number))
+        while link.attached:
+            message, fds = self._control.receive()
+            if isinstance(message, messages.SpaceFreed):
+                if message.link == link.number:
+                    return
+            else:
+                self._heed(message, fds, "a worker that waits for space got")
+            if self._stopped:
+                raise PeerGone
+
+    # The version
 
     def _take_up(
-        self, load: messages.Load, program_fd: int, params_fd: int
+        self, load: messages.Load, fds: tuple[int, int]
     ) -> messages.Loaded | messages.LoadFailed:
-        """Load and warm up; whatever Python-level error there is becomes the answer."""
-        self._give_up()
-
-        def failed(phase: str, kind: str, reason: object) -> messages.LoadFailed:
-            text = str(reason).strip()[-_MAX_REASON:]
-            return messages.LoadFailed(load.load_id, phase, kind, text)
-
-        declared = [messages.Warmup(**run) for run in load.warmups]
-        started = time.perf_counter()
-        try:
-            predictor = self._load(load, program_fd, params_fd, declared)
-        except (ProgramError, ParamsError) as error:
-            return failed("load", "corrupt", error)
-        except Exception as error:  # noqa: BLE001 - Paddle raises what it likes
-            return failed("load", "load", f"{type(error).__name__}: {error}")
-        load_ms = (time.perf_counter() - started) * 1000
-        self._control.send(messages.Warming(load.load_id, load_ms))
-
-        warnings = []
-        contract = predictor.contract
-        for run in warmup.plan(contract, declared):
-            wrong = warmup.mismatch(contract, run)
-            if wrong:
-                return failed("warm", "warmup", wrong)
-            try:
-                outputs = predictor.run(warmup.make_inputs(contract, run))
-            except Exception as error:  # noqa: BLE001 - Paddle raises what it likes
-                reason = f"warm-up with {run.shapes} failed: {type(error).__name__}: {error}"
-                if run.origin != "guessed":
-                    return failed("warm", "warmup", reason)
-                warnings.append(reason[-_MAX_REASON:])
-                continue
-            wrong = warmup.not_finite(contract, outputs) if load.check_finite else None
-            if wrong:
-                return failed("warm", "not_finite", f"warm-up with {run.shapes}: {wrong}")
-        self._predictor, self._load_id = predictor, load.load_id
-        gc.collect()
-        gc.freeze()
-        warm_ms = (time.perf_counter() - started) * 1000 - load_ms
-        return messages.Loaded(load.load_id, contract.to_json(), load_ms, warm_ms, warnings)
+        with lowered(max(self._nice, load.nice)):
+            self._nice = load.nice
+            self._give_up()
+            self._version, answer = loading.take_up(load, fds, self._load, self._control.send)
+            if self._version is None:
+                self._give_up()  # only now: `take_up` itself held the predictor
+            else:
+                gc.collect()
+                gc.freeze()
+        return answer
 
     def _give_up(self) -> None:
         """Drop the version held and give its memory back to the system."""
-        self._load_id = 0
-        self._predictor = None
+        self._version = None
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._refuse(request.link, [text_answer(request.submission, Status.STALE)])
+        del waiting
         gc.unfreeze()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
 
     # Requests
 
-    def _serve(self, submission: Submission) -> None:
-        started = time.monotonic_ns()
-        self._link.run(submission.request_id)
-        payload = self._arena.payload(
-            submission.slot_offset,
-            submission.length,
-            submission.slot_reuse,
-            submission.request_id,
-        )
-        if payload is None or self._predictor is None or submission.load_id != self._load_id:
-            self._finish(submission, Status.STALE, b"", started)
-        elif submission.deadline_ns <= started:
-            self._finish(submission, Status.EXPIRED, b"", started)
+    def _take_in(self, link: AttachedLink) -> None:
+        """Take what a link has submitted; answer at once what cannot be run."""
+        version = self._version
+        refused: list[Answer] = []
+        for submission in link.end.submissions():
+            request = None
+            try:
+                if version is not None:
+                    request = request_of(link, submission, version.layouts, version.load_id)
+            except ValueError as error:
+                refused.append(failed_answer(submission, error))
+                continue
+            if request is None:
+                refused.append(text_answer(submission, Status.STALE))
+            else:
+                self._waiting.append(request)
+        if refused:
+            self._refuse(link, refused)
+
+    def _serve(self) -> int | None:
+        """Run one batch if there is one; give the time to look again, None for whenever one rings.
+
+        One only, so that what arrives meanwhile is seen before the next is formed.
+        """
+        if not self._waiting or self._version is None:
+            return None
+        now_ns = time.monotonic_ns()
+        positions, until_ns = self._version.batcher.decide(self._waiting, now_ns)
+        if not positions:
+            return until_ns
+        batch = [self._waiting[position] for position in positions]
+        if positions[-1] == len(positions) - 1:
+            del self._waiting[: len(positions)]
         else:
-            self._infer(submission, self._predictor, payload, started)
-        self._link.run(0)
+            chosen = set(positions)
+            self._waiting = [r for at, r in enumerate(self._waiting) if at not in chosen]
+        expired = [r for r in batch if r.submission.deadline_ns <= now_ns]
+        if expired:
+            for request in expired:
+                self._refuse(request.link, [text_answer(request.submission, Status.EXPIRED)])
+            # Those left go back to the front: a batch is formed of what will be run.
+            self._waiting[:0] = [r for r in batch if r.submission.deadline_ns > now_ns]
+        else:
+            self._run(self._version, batch, now_ns)
+        return 0 if self._waiting else None
 
-    def _infer(
-        self, submission: Submission, predictor: Predictor, payload: memoryview, started: int
-    ) -> None:
-        try:
-            tensors = sorted(read_table(payload), key=lambda tensor: tensor.index)
-            outputs = predictor.run([tensor.view(payload) for tensor in tensors])
-        except Exception as error:  # noqa: BLE001 - one bad request fails alone
-            text = f"{type(error).__name__}: {error}"[-_MAX_REASON:]
-            self._finish(submission, Status.FAILED, text.encode(errors="replace"), started)
-            return
-        inferred = time.monotonic_ns()
-        table: list[Tensor] = []
-        wanted = [i for i in range(len(outputs)) if submission.output_mask >> i & 1]
-        offset = table_size(len(wanted))
-        for index in wanted:
-            array = outputs[index]
-            tensor = Tensor(index, BY_DTYPE[array.dtype], array.shape, offset, array.nbytes)
-            table.append(tensor)
-            offset += align(array.nbytes)
-        try:
-            position, memory = self._link.reserve(self._control, offset)
-        except ResponseTooLarge:
-            text = (
-                f"the outputs take {offset} bytes, more than the response ring of "
-                f"{self._link.responses.capacity}: raise response_ring_mb"
-            )
-            self._finish(submission, Status.TOO_LARGE, text.encode(), started)
-            return
-        write_table(memory, table)
-        for tensor in table:
-            tensor.view(memory)[...] = outputs[tensor.index]
-        self._publish(submission, Status.OK, position, offset, started, inferred)
+    def _run(self, version: Version, batch: list[Request], started_ns: int) -> None:
+        """Run a batch and answer it; where that cannot be, run its members one by one."""
+        ran = _by_link(batch)
+        for link, requests in ran:
+            link.end.run([request.submission.request_id for request in requests])
+        answers, inferred_ns = attempt(version, batch)
+        if answers is not None:
+            self._answer(ran, batch, answers, started_ns, inferred_ns)
+        for link, _ in ran:
+            link.end.run(())
+        if answers is None:
+            for request in batch:
+                if request.link.attached:
+                    self._run(version, [request], time.monotonic_ns())
 
-    def _finish(self, submission: Submission, status: Status, text: bytes, started: int) -> None:
-        """Answer with a text instead of tensors."""
-        position, memory = self._link.reserve(self._control, len(text))
-        memory[:] = text
-        self._publish(submission, status, position, len(text), started, time.monotonic_ns())
-
-    def _publish(
+    def _answer(
         self,
-        submission: Submission,
-        status: Status,
-        position: int,
-        length: int,
-        started: int,
-        inferred: int,
+        ran: list[tuple[AttachedLink, list[Request]]],
+        batch: list[Request],
+        answers: list[Answer],
+        started_ns: int,
+        inferred_ns: int,
     ) -> None:
-        self._link.responses.commit(position, length)
-        self._link.complete(
-            Completion(
-                submission.request_id,
-                submission.slot_reuse,
-                status,
-                position,
-                length,
-                started,
-                inferred,
-                time.monotonic_ns(),
-            )
-        )
+        for link, requests in ran:
+            own = answers
+            if requests is not batch:
+                own = [a for a, r in zip(answers, batch, strict=True) if r.link is link]
+            if link.attached:
+                self._responder.send(link, own, started_ns, inferred_ns)
+
+    def _refuse(self, link: AttachedLink, answers: list[Answer]) -> None:
+        """Answer requests of a link that are not run."""
+        now_ns = time.monotonic_ns()
+        if link.attached:
+            self._responder.send(link, answers, now_ns, now_ns)
+
+
+def _by_link(batch: list[Request]) -> list[tuple[AttachedLink, list[Request]]]:
+    """Sort a batch's requests by their links, most often one."""
+    first = batch[0].link
+    if len(batch) == 1 or all([request.link is first for request in batch]):  # noqa: C419 - quicker
+        return [(first, batch)]
+    found: dict[int, tuple[AttachedLink, list[Request]]] = {}
+    for request in batch:
+        found.setdefault(id(request.link), (request.link, []))[1].append(request)
+    return list(found.values())

@@ -19,7 +19,10 @@ from supervisor import __version__, signals
 from supervisor.errors import SettingsError
 from supervisor.http.admin import AdminHandlers
 from supervisor.http.body import BodyReader
+from supervisor.http.codec.lane_codec import Codecs
+from supervisor.http.front import Front
 from supervisor.http.inference import InferenceHandlers
+from supervisor.http.large_json import LargeJson
 from supervisor.http.metadata import MetadataHandlers
 from supervisor.http.repository import RepositoryHandlers
 from supervisor.http.server import HttpServer
@@ -27,6 +30,7 @@ from supervisor.json_worker.handle import JsonWorker
 from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.repository.watcher import Watcher, file_system_of, must_poll
 from supervisor.settings import Settings
+from supervisor.workers.environment import worker_environment
 from supervisor.workers.events import WorkerEvents
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
@@ -59,13 +63,14 @@ class App:
             raise SettingsError(f"arena_mb = {settings.arena_mb}: {error}") from error
         await asyncio.to_thread(remove_left_load_folders)
         read_only = arena.segment.read_only_fd()
+        environment = worker_environment(settings.worker_malloc, os.environ)
 
         async def spawn(
             number: int, index: int, device: str, events: WorkerEvents[WorkerHandle]
         ) -> WorkerHandle:
             # In a thread: the kernel takes milliseconds to hand megabytes out.
             link = await asyncio.to_thread(SupervisorEnd, settings.response_ring_mb * _MB)
-            return WorkerHandle(number, index, device, read_only, link, events)
+            return WorkerHandle(number, index, device, read_only, link, events, environment)
 
         pool = WorkerPool(
             settings.devices(),
@@ -85,13 +90,23 @@ class App:
             settings.model_repository, settings.watch, settings.poll_interval_ms / 1000,
             manager.look,
         )  # fmt: skip
-        server = HttpServer(manager)
         json_worker = JsonWorker(
             arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
         )
-        reader = BodyReader(arena, settings.max_request_mb * _MB, settings.body_timeout_ms / 1000)
+        codecs = Codecs()
+        large_json = LargeJson(json_worker, settings.json_inline_kb << 10)
+        largest_body, body_timeout_s = (
+            settings.max_request_mb * _MB,
+            settings.body_timeout_ms / 1000,
+        )
+        front = Front(
+            arena, manager.dispatcher, codecs, large_json,
+            largest_body=largest_body, body_timeout_s=body_timeout_s,
+        )  # fmt: skip
+        server = HttpServer(manager, front)
+        reader = BodyReader(arena, largest_body, body_timeout_s)
         for handlers in (
-            InferenceHandlers(manager, reader, json_worker, settings.json_inline_kb << 10),
+            InferenceHandlers(manager, reader, codecs, large_json),
             MetadataHandlers(manager),
             RepositoryHandlers(manager),
             AdminHandlers(manager, pool),

@@ -62,6 +62,23 @@ class Settings:
     max_in_flight: int = setting(
         4, "requests handed to one worker ahead of its answers", low=1, high=256
     )
+    max_batch_size: int = setting(
+        1,
+        "rows of a batch, where a model does not say; 1: requests run one by one",
+        low=1,
+        high=256,
+    )
+    worker_malloc: str = setting(
+        "tuned",
+        "memory of workers; tuned: glibc keeps large buffers, in huge pages; system: as found",
+        choices=("tuned", "system"),
+    )
+    load_nice: int = setting(
+        10,
+        "added to a worker's niceness while it loads, where it may be taken back",
+        low=0,
+        high=19,
+    )
     timeout_ms: int = setting(30_000, "deadline of a request", low=1, high=86_400_000)
     body_timeout_ms: int = setting(
         10_000, "time for a request's body to arrive", low=1, high=86_400_000

@@ -43,7 +43,8 @@ class Seen:
 class Load:
     """`with Load(port, expected) as load:` keeps `concurrency` requests under way.
 
-    `expected` maps a version to the outputs that its bare predictor gives for `ROW`.
+    `expected` maps a version to the outputs that its bare predictor gives for `ROW`, bit for bit,
+    or within `tolerance`: in a batch Paddle adds up in another order.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Load:
         model: str = "mlp",
         concurrency: int = 8,
         pause_s: float = 0.0,
+        tolerance: float = 0.0,
     ) -> None:
         self.seen = Seen()
         self.expected = expected
         self._url = f"http://127.0.0.1:{port}/v2/models/{model}/infer"
         self._concurrency = concurrency
         self._pause_s = pause_s
+        self._tolerance = tolerance
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -120,7 +123,8 @@ class Load:
             seen.versions[version] += 1
             length = int(response.headers["Inference-Header-Content-Length"])
             outputs = list(struct.unpack("<4f", data[length:]))
-            if outputs != self.expected[version]:
+            pairs = zip(outputs, self.expected[version], strict=True)
+            if any(abs(output - wanted) > self._tolerance for output, wanted in pairs):
                 seen.wrong.append(f"{version}: {outputs}, not {self.expected[version]}")
             if self._pause_s:
                 await asyncio.sleep(self._pause_s)

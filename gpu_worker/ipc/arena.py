@@ -133,6 +133,7 @@ class RequestArena:
     def __init__(self, arena_bytes: int, largest_payload: int) -> None:
         self.slots = SlotAllocator(plan_slots(arena_bytes, largest_payload))
         self.segment = Segment.create("requests", self.slots.total_bytes)
+        self._words = self.segment.memory.cast("Q")
 
     def payload(self, slot: Slot) -> memoryview:
         """View the payload bytes of a lent slot."""
@@ -141,12 +142,13 @@ class RequestArena:
 
     def stamp(self, slot: Slot, request_id: int) -> None:
         """Write the slot's reuse counter and its request's id, which a reader compares."""
-        header = self.segment.memory[slot.offset : slot.offset + 16].cast("Q")
-        header[0] = slot.reuse
-        header[1] = request_id
+        word = slot.offset >> 3
+        self._words[word] = slot.reuse
+        self._words[word + 1] = request_id
 
     def close(self) -> None:
         """Give the memory back. No slot may be in use."""
+        self._words.release()
         self.segment.close()
 
 
@@ -155,13 +157,19 @@ class ArenaReader:
 
     def __init__(self, fd: int) -> None:
         self._segment = Segment.attach(fd, writable=False)
+        self._words = self._segment.memory.cast("Q")
+        self.memory = self._segment.memory  # all of it, to be registered with a device
 
     def payload(self, offset: int, length: int, reuse: int, request_id: int) -> memoryview | None:
         """View the payload that a descriptor names; None when the descriptor is stale."""
-        memory = self._segment.memory
         if offset + SLOT_HEADER + length > self._segment.size:
             return None
-        header = memory[offset : offset + 16].cast("Q")
-        if header[0] != reuse or header[1] != request_id:
+        word = offset >> 3
+        if self._words[word] != reuse or self._words[word + 1] != request_id:
             return None
-        return memory[offset + SLOT_HEADER : offset + SLOT_HEADER + length]
+        return self._segment.memory[offset + SLOT_HEADER : offset + SLOT_HEADER + length]
+
+    def close(self) -> None:
+        """Unmap, once no payload is viewed any more."""
+        self._words.release()
+        self._segment.close()

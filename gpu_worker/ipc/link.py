@@ -4,26 +4,30 @@ Owns how one worker's private shared memory is laid out and what the words of a 
 Each worker has a link of its own, so that a worker that dies can corrupt nothing but what is thrown
 away with it. `SupervisorEnd` runs in the supervisor, `WorkerEnd` in the worker.
 
-The segment holds, in this order: one line whose first word is the id of the request that the worker
-runs at this moment (0: none), the submission ring, the completion ring, the response ring.
+The segment holds, in this order: the running words (how many requests of this link the worker runs
+at this moment, then their ids), the submission ring, the completion ring, the response ring.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from gpu_worker.ipc.control import ControlChannel, PeerGone
 from gpu_worker.ipc.doorbell import Doorbell
-from gpu_worker.ipc.messages import NeedSpace, ProtocolError, SpaceFreed, Stop
 from gpu_worker.ipc.response_ring import ResponseRing
 from gpu_worker.ipc.ring import LINE, DescriptorRing, RingFull, ring_size
 from gpu_worker.ipc.segment import Segment
 
 RING_CAPACITY: Final = 256  # more than any worker's credit, so that a ring is never the limit
+SOLO: Final = 1 << 63  # in the word `load_id`: run this request alone, it may have ended a worker
+_RUNNING_BYTES: Final = LINE * (1 + RING_CAPACITY * 8 // LINE)
+STATUS_MASK: Final = 0xFF
+_LEADS: Final = 0x100
+_ROWS_SHIFT: Final = 16
 
 
 class Status(IntEnum):
@@ -37,7 +41,10 @@ class Status(IntEnum):
 
 
 class Submission(NamedTuple):
-    """One request, as the submission ring carries it; times are CLOCK_MONOTONIC nanoseconds."""
+    """One request, as the submission ring carries it; times are CLOCK_MONOTONIC nanoseconds.
+
+    `load_id` may carry `SOLO`.
+    """
 
     request_id: int
     slot_offset: int
@@ -50,16 +57,39 @@ class Submission(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """One answer, as the completion ring carries it; times are CLOCK_MONOTONIC nanoseconds."""
+    """One answer, as the completion ring carries it; times are CLOCK_MONOTONIC nanoseconds.
+
+    `outcome` is a `Status`, or one with what is known of its execution: see `outcome_of`.
+    """
 
     request_id: int
     slot_reuse: int
-    status: int
+    outcome: int
     position: int
     length: int
     started_ns: int
     inferred_ns: int
     finished_ns: int
+
+    @property
+    def status(self) -> int:
+        """How the request ended, a `Status`."""
+        return self.outcome & STATUS_MASK
+
+    @property
+    def leads(self) -> bool:
+        """Say whether this is the first answer of its execution, to count executions by."""
+        return bool(self.outcome & _LEADS)
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of the batch that the request was executed in; 0 when nothing was executed."""
+        return self.outcome >> _ROWS_SHIFT
+
+
+def outcome_of(status: Status, batch_rows: int, *, leads: bool) -> int:
+    """Put a status and what is known of its execution into one word."""
+    return status | (_LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +111,11 @@ class _Layout:
     """Where each part lies in the link's segment."""
 
     def __init__(self, memory: memoryview) -> None:
-        size = ring_size(RING_CAPACITY)
-        self.running = memory[:8].cast("Q")
-        self.submissions = DescriptorRing(memory[LINE : LINE + size], RING_CAPACITY)
-        self.completions = DescriptorRing(memory[LINE + size : LINE + 2 * size], RING_CAPACITY)
-        self.responses = ResponseRing(memory[LINE + 2 * size :])
+        at, size = _RUNNING_BYTES, ring_size(RING_CAPACITY)
+        self.running = memory[:at].cast("Q")
+        self.submissions = DescriptorRing(memory[at : at + size], RING_CAPACITY)
+        self.completions = DescriptorRing(memory[at + size : at + 2 * size], RING_CAPACITY)
+        self.responses = ResponseRing(memory[at + 2 * size :])
 
     def release(self) -> None:
         self.running.release()
@@ -96,7 +126,7 @@ class _Layout:
 
 def link_size(response_bytes: int) -> int:
     """Give the size of a link's segment with room for `response_bytes` of responses."""
-    return LINE + 2 * ring_size(RING_CAPACITY) + 2 * LINE + response_bytes
+    return _RUNNING_BYTES + 2 * ring_size(RING_CAPACITY) + 2 * LINE + response_bytes
 
 
 class SupervisorEnd:
@@ -135,9 +165,10 @@ class SupervisorEnd:
             return []
         return [Completion(*words) for words in self._layout.completions.take(count)]
 
-    def running(self) -> int:
-        """Give the id of the request that the worker is running, 0 for none."""
-        return self._layout.running[0]
+    def running(self) -> tuple[int, ...]:
+        """Give the ids of the requests that the worker is running, one batch of them at most."""
+        words = self._layout.running
+        return tuple(words[1 : 1 + min(words[0], RING_CAPACITY)])
 
     def close(self) -> None:
         """Give everything back, after the worker has ended."""
@@ -151,7 +182,8 @@ class WorkerEnd:
     """Takes requests and publishes completions."""
 
     def __init__(self, fds: LinkFds) -> None:
-        self._layout = _Layout(Segment.attach(fds.rings, writable=True).memory)
+        self._segment = Segment.attach(fds.rings, writable=True)
+        self._layout = _Layout(self._segment.memory)
         self.responses = self._layout.responses
         self.submission_bell = Doorbell(fds.submissions)
         self._completion_bell = Doorbell(fds.completions)
@@ -163,35 +195,25 @@ class WorkerEnd:
             return []
         return [Submission(*words) for words in self._layout.submissions.take(count)]
 
-    def reserve(self, control: ControlChannel, length: int) -> tuple[int, memoryview]:
-        """Find room for a response; where there is none, sleep until the supervisor says so.
+    def run(self, request_ids: Sequence[int]) -> None:
+        """Say which requests are being run, for the supervisor to read should this process die."""
+        words, count = self._layout.running, len(request_ids)
+        words[0] = 0
+        if count:
+            words[1 : 1 + count] = array("Q", request_ids)
+            words[0] = count
 
-        Only `SpaceFreed` or an end can come meanwhile: nobody loads into a process that serves.
+    def complete(self, completions: Sequence[Completion]) -> None:
+        """Publish answers and ring once for all of them."""
+        self._layout.completions.publish_all(completions)
+        self._completion_bell.ring(len(completions))
 
-        Raises:
-            ResponseTooLarge: it can never fit.
-            PeerGone: the supervisor has gone, or wants this process to end.
-
-        """
-        while True:
-            place = self.responses.reserve(length)
-            if place is not None:
-                return place
-            control.send(NeedSpace())
-            message, _ = control.receive()
-            if isinstance(message, Stop):
-                raise PeerGone
-            if not isinstance(message, SpaceFreed):
-                raise ProtocolError(f"a worker that waits for space got {message}")
-
-    def run(self, request_id: int) -> None:
-        """Say which request is being run, for the supervisor to read should this process die."""
-        self._layout.running[0] = request_id
-
-    def complete(self, completion: Completion) -> None:
-        """Publish one answer and ring."""
-        self._layout.completions.publish(completion)
-        self._completion_bell.ring()
+    def close(self) -> None:
+        """Give the segment and the doorbells back: whoever is at the other end has gone."""
+        self._layout.release()
+        self._segment.close()
+        self.submission_bell.close()
+        self._completion_bell.close()
 
 
 def close_fds(fds: Sequence[int]) -> None:

@@ -35,6 +35,23 @@ class PredictorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchingSettings:
+    """How a worker forms batches for one model; the defaults run requests one by one.
+
+    `max_batch_size` counts rows (the first dimension, summed over a batch's requests);
+    `max_queue_delay_us` is how long a request may wait for company, counted from its submission;
+    `preferred_batch_sizes` are sizes at which waiting for more is not worth it; `pad` gives for an
+    input, dimension by dimension, the multiple that a variable dimension is padded to with zeros
+    (0: not padded), so that shapes that are nearly alike can share a batch.
+    """
+
+    max_batch_size: int = 1
+    max_queue_delay_us: int = 0
+    preferred_batch_sizes: list[int] = field(default_factory=list)
+    pad: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Warmup:
     """One warm-up run: a shape for each input, none of them variable.
 
@@ -51,13 +68,19 @@ class Warmup:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load a version, whatever is held now. Two descriptors come along: program, parameters."""
+    """Load a version, whatever is held now. Two descriptors come along: program, parameters.
+
+    `nice` is added to the worker's niceness while it loads and, later, unloads this version, so
+    that it takes no time from those that serve; it is ignored where it could not be undone.
+    """
 
     load_id: int
     program_suffix: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # of `PredictorSettings`
+    batching: dict[str, Any] = field(default_factory=dict)  # of `BatchingSettings`
     warmups: list[dict[str, Any]] = field(default_factory=list)
     check_finite: bool = True
+    nice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +89,24 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    """Serve one more link. Four descriptors come along: rings, arena, and the two doorbells."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Give a link up, with what it still asks for: whoever was at its other end has ended."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceFreed:
-    """The supervisor has released all responses; the answer to `NeedSpace`."""
+    """All responses of a link have been released; the answer to `NeedSpace`."""
+
+    link: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +172,16 @@ class Unloaded:
 
 @dataclass(frozen=True, slots=True)
 class NeedSpace:
-    """The response ring is full; the worker sleeps until `SpaceFreed`."""
+    """The response ring of a link is full; the worker sleeps until `SpaceFreed`."""
+
+    link: int = 0
 
 
 Message = (
     Load
     | Unload
+    | Attach
+    | Detach
     | SpaceFreed
     | Stop
     | Hello
@@ -155,6 +198,8 @@ _TYPES: Final[dict[str, type[Message]]] = {
     for cls in (
         Load,
         Unload,
+        Attach,
+        Detach,
         SpaceFreed,
         Stop,
         Hello,

@@ -25,6 +25,11 @@ class ResponseTooLarge(Exception):  # noqa: N818 - named as the error that the c
     """The response can never fit; the setting `response_ring_mb` must be raised."""
 
 
+def span_of(length: int) -> int:
+    """Give what a response of `length` bytes takes of the ring: whole lines, at least one."""
+    return align(length or 1)
+
+
 class ResponseRing:
     """One side of a response ring."""
 
@@ -43,11 +48,14 @@ class ResponseRing:
             ResponseTooLarge: `length` exceeds what the ring can ever hold.
 
         """
-        needed = align(max(length, 1))
+        needed = align(length or 1)
         if needed > self.capacity:
             raise ResponseTooLarge
-        head = max(self._fields[0], self._restart)
-        tail = max(self._fields[_TAIL], self._restart)
+        fields, restart = self._fields, self._restart
+        head, tail = fields[0], fields[_TAIL]
+        if tail < restart:
+            tail = restart
+            head = max(head, restart)
         at = head % self.capacity
         if head == tail and at:
             # Empty: begin again at the front, so that small responses stay in warm memory.
@@ -62,7 +70,7 @@ class ResponseRing:
 
     def commit(self, position: int, length: int) -> None:
         """Worker: move the head behind a reserved and written response."""
-        self._fields[0] = position + align(max(length, 1))
+        self._fields[0] = position + align(length or 1)
 
     def view(self, position: int, length: int) -> memoryview:
         """Supervisor: view a published response.
@@ -78,7 +86,7 @@ class ResponseRing:
 
     def release_to(self, position: int, length: int) -> None:
         """Supervisor: give back everything up to the end of this response."""
-        self._fields[_TAIL] = position + align(max(length, 1))
+        self._fields[_TAIL] = position + align(length or 1)
 
     def release(self) -> None:
         """Drop the views, so that the segment can be closed."""

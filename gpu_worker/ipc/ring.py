@@ -7,12 +7,14 @@ Owns the layout of a ring in shared memory::
     byte 128  capacity x 64 bytes, each descriptor eight u64 words
 
 Never waits: a full ring refuses, and the doorbell beside it says how many descriptors to take.
-Fields are stored through `memoryview.cast("Q")`, one machine store each; `struct.pack_into` would
-zero the field first, and the other process would read that zero. Runs in both processes.
+Head and tail are stored through `memoryview.cast("Q")`, one machine store each; `struct.pack_into`
+would zero the field first, and the other process would read that zero. A descriptor's own place is
+not live until the head has moved past it, so that it may be packed. Runs in both processes.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,7 +22,8 @@ LINE: Final = 64
 WORDS: Final = 8  # u64 words in a descriptor
 _HEAD: Final = 0
 _TAIL: Final = LINE // 8
-_FIRST: Final = 2 * LINE // 8
+_FIRST: Final = 2 * LINE
+_DESCRIPTOR: Final = struct.Struct(f"{WORDS}Q")
 
 
 def ring_size(capacity: int) -> int:
@@ -38,7 +41,8 @@ class DescriptorRing:
     def __init__(self, memory: memoryview, capacity: int) -> None:
         if capacity < 1 or capacity & (capacity - 1):
             raise ValueError(f"a ring's capacity must be a power of two, not {capacity}")
-        self._words = memory[: ring_size(capacity)].cast("Q")
+        self._memory = memory[: ring_size(capacity)]
+        self._words = self._memory.cast("Q")
         self._capacity = capacity
         self._mask = capacity - 1
 
@@ -57,10 +61,23 @@ class DescriptorRing:
         head = words[_HEAD]
         if head - words[_TAIL] >= self._capacity:
             raise RingFull
-        at = _FIRST + (head & self._mask) * WORDS
-        for position in range(WORDS):
-            words[at + position] = descriptor[position]
+        _DESCRIPTOR.pack_into(self._memory, _FIRST + (head & self._mask) * LINE, *descriptor)
         words[_HEAD] = head + 1
+
+    def publish_all(self, descriptors: Sequence[Sequence[int]]) -> None:
+        """Write descriptors, then move the head once.
+
+        Raises:
+            RingFull: there is no room for all of them; none was published.
+
+        """
+        words, memory, mask = self._words, self._memory, self._mask
+        head = words[_HEAD]
+        if head + len(descriptors) - words[_TAIL] > self._capacity:
+            raise RingFull
+        for number, descriptor in enumerate(descriptors, head):
+            _DESCRIPTOR.pack_into(memory, _FIRST + (number & mask) * LINE, *descriptor)
+        words[_HEAD] = head + len(descriptors)
 
     def take(self, count: int) -> list[tuple[int, ...]]:
         """Take exactly `count` descriptors, as many as the doorbell said.
@@ -74,13 +91,15 @@ class DescriptorRing:
         waiting = words[_HEAD] - tail
         if not count <= waiting <= self._capacity:
             raise ValueError(f"the doorbell counted {count} descriptors, the ring says {waiting}")
-        taken = []
-        for number in range(tail, tail + count):
-            at = _FIRST + (number & self._mask) * WORDS
-            taken.append(tuple(words[at : at + WORDS]))
+        memory, mask = self._memory, self._mask
+        taken = [
+            _DESCRIPTOR.unpack_from(memory, _FIRST + (number & mask) * LINE)
+            for number in range(tail, tail + count)
+        ]
         words[_TAIL] = tail + count
         return taken
 
     def release(self) -> None:
         """Drop the view, so that the segment can be closed."""
         self._words.release()
+        self._memory.release()

@@ -12,6 +12,7 @@ Layout, little-endian, offsets from the table's own first byte::
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -147,17 +148,28 @@ def table_size(count: int) -> int:
     return align(_HEADER.size + count * (_ENTRY.size + 8 * MAX_RANK))
 
 
-def write_table(memory: memoryview, tensors: list[Tensor]) -> None:
-    """Write a table to the start of `memory`, which nobody reads before a ring has published it."""
-    _HEADER.pack_into(memory, 0, len(tensors), 0)
+def encode_table(tensors: Sequence[Tensor]) -> bytes:
+    """Give the bytes of a table, padded with zeros to `table_size`.
+
+    The same tensors always give the same bytes, so that a table may be kept and recognised whole.
+    """
+    table = bytearray(table_size(len(tensors)))
+    _HEADER.pack_into(table, 0, len(tensors), 0)
     at = _HEADER.size
     for tensor in tensors:
         rank = len(tensor.shape)
         _ENTRY.pack_into(
-            memory, at, tensor.index, tensor.datatype.code, rank, tensor.offset, tensor.nbytes
+            table, at, tensor.index, tensor.datatype.code, rank, tensor.offset, tensor.nbytes
         )
-        _DIMS[rank].pack_into(memory, at + _ENTRY.size, *tensor.shape)
+        _DIMS[rank].pack_into(table, at + _ENTRY.size, *tensor.shape)
         at += _ENTRY.size + 8 * rank
+    return bytes(table)
+
+
+def write_table(memory: memoryview, tensors: Sequence[Tensor]) -> None:
+    """Write a table to the start of `memory`, which nobody reads before a ring has published it."""
+    table = encode_table(tensors)
+    memory[: len(table)] = table
 
 
 def read_table(memory: memoryview) -> list[Tensor]:

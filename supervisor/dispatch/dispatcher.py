@@ -9,35 +9,25 @@ Runs on the supervisor's event loop.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import structlog
 
 from gpu_worker.ipc.arena import RequestArena, Slot
 from gpu_worker.ipc.link import Completion, Status
+from supervisor.deadlines import Deadlines
+from supervisor.dispatch import refusals
 from supervisor.dispatch.generations import Generations
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.recent_shapes import RecentShapes, Shapes
-from supervisor.dispatch.request import InferRequest, RequestState
-from supervisor.dispatch.result import InferResult, contract_change, result_of
-from supervisor.errors import (
-    DeadlineExceeded,
-    NotFound,
-    NotReady,
-    Overloaded,
-    PoisonRequest,
-    RequestError,
-)
+from supervisor.dispatch.request import InferRequest, Reply, RequestState
+from supervisor.dispatch.result import Answer, InferResult, contract_change, error_of
+from supervisor.errors import PoisonRequest, RequestError
 from supervisor.workers.handle import WorkerHandle
 
 log = structlog.get_logger()
-
-_CRASHES_OF_POISON: Final = 2
-_request_ids = itertools.count(1)
 
 
 class Dispatcher:
@@ -51,8 +41,8 @@ class Dispatcher:
         self._arena = arena
         self._queue: deque[InferRequest] = deque()
         self._loop = asyncio.get_running_loop()
-
-    # What serves
+        self._deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
+        self._pumping = False  # a look at the queues is due
 
     @property
     def serving(self) -> Lane | None:
@@ -76,7 +66,11 @@ class Dispatcher:
     @property
     def queued(self) -> int:
         """Count the requests that wait for a worker."""
-        return sum(len(queue) for queue in self._queues())
+        count = len(self._queue)
+        for lane in (self.serving, self.retained):
+            if lane is not None:
+                count += len(lane.waiting)
+        return count
 
     @property
     def ready(self) -> bool:
@@ -87,78 +81,86 @@ class Dispatcher:
         """Find the lane that a request asks for, as `Generations.find` does."""
         return self._generations.find(version)
 
-    async def infer(
+    # Admission
+
+    def submit(
         self,
         lane: Lane,
         slot: Slot,
         length: int,
         output_mask: int,
         shapes: Shapes,
+        reply: Reply,
         *,
         by_version: bool,
         timeout_s: float | None = None,
-    ) -> InferResult:
-        """Queue a request whose payload stands in `slot` and wait for its answer.
+    ) -> InferRequest:
+        """Queue a request whose payload stands in `slot`; `reply` is called once, not at once.
 
         Takes the slot over, whatever happens. `lane` is what the payload was checked against;
-        `by_version` says that only this version may answer.
-
-        Raises:
-            RequestError: any of queue full, deadline, failure, as the tree in `errors` has it.
+        `by_version` says that only this version may answer. Raises Overloaded where the queue is
+        full, NotFound where that version is on its way out.
 
         """
         limit_s = lane.settings.timeout_ms / 1000
-        request = InferRequest(
-            next(_request_ids),
-            slot,
-            length,
-            lane.contract,
-            output_mask,
-            shapes,
-            self._loop.time() + min(timeout_s or limit_s, limit_s),
-            self._loop.create_future(),
-            by_version,
-            time.monotonic_ns(),
+        limit_s = min(timeout_s or limit_s, limit_s)
+        request = InferRequest.begin(
+            limit_s, slot, length, lane.contract, output_mask, shapes, reply, by_version=by_version
         )
         try:
             self._admit(request, lane)
-            result: InferResult = await request.future
-            return result
-        finally:
-            self._end(request)
+        except RequestError:
+            self._free(request)
+            raise
+        return request
 
     def _admit(self, request: InferRequest, lane: Lane) -> None:
-        if self.queued >= lane.settings.queue_limit:
+        if self._pumping and self.queued >= lane.settings.queue_limit:
+            self.pump()  # those that came a moment ago may only wait to be handed on
+        waiting = self.queued
+        if waiting >= lane.settings.queue_limit:
             self.counts["queue_full"] += 1
-            text = f"model {self.model!r} has {self.queued} requests waiting, its queue_limit"
-            raise Overloaded(f"{text}; try again later")
+            raise refusals.queue_full(self.model, waiting)
         if request.by_version and lane.closing:
-            raise self._gone(lane)
+            raise refusals.gone(lane)
         self._arena.stamp(request.slot, request.id)
-        request.timer = self._loop.call_at(request.deadline, self._expire, request)
+        self._deadlines.watch(request, request.deadline_ns)
         (lane.waiting if request.by_version else self._queue).append(request)
-        self.pump()
+        if not self._pumping:  # once for all requests that one wake-up of the loop brings
+            self._pumping = True
+            self._loop.call_soon(self.pump)
+
+    def abandon(self, request: InferRequest) -> None:
+        """Let go of a request whose client has gone: it costs the device no time any more."""
+        if request.answered:
+            return
+        request.answered = True
+        self._deadlines.forget(request)
+        self._drop_queued(request)
 
     def _expire(self, request: InferRequest) -> None:
-        if not request.future.done():
-            self.counts["deadline"] += 1
-            where = "in a worker" if request.state is RequestState.IN_FLIGHT else "in the queue"
-            request.future.set_exception(
-                DeadlineExceeded(f"model {self.model!r} gave no answer in time; it was {where}")
-            )
+        self.counts["deadline"] += 1
+        self._answer(request, refusals.late(self.model, request))
+        self._drop_queued(request)
 
-    def _end(self, request: InferRequest) -> None:
-        """Let go of a request whose handler is done: answered, failed, or its client has gone."""
-        if request.timer is not None:
-            request.timer.cancel()
-        if request.state is not RequestState.QUEUED:
-            return  # in flight: the slot goes home when the worker is done with it
-        for queue in self._queues():
-            if request in queue:
-                queue.remove(request)
-        self._free(request)
-        for lane in self._generations.lanes():
-            lane.note_idle()
+    def _drop_queued(self, request: InferRequest) -> None:
+        """Take an answered request out of its queue; one in flight goes home with its worker."""
+        if request.state is RequestState.QUEUED:
+            for queue in self._queues():
+                if request in queue:
+                    queue.remove(request)
+            self._free(request)
+            for lane in self._generations.lanes():
+                lane.note_idle()
+
+    def _answer(self, request: InferRequest, answer: Answer) -> None:
+        """Answer once; whoever takes the answer cannot harm what comes after it."""
+        request.answered = True
+        self._deadlines.forget(request)
+        try:
+            request.reply(answer)
+        except Exception:
+            log.exception("an answer could not be given", model=self.model)
 
     def _queues(self) -> Iterable[deque[InferRequest]]:
         yield self._queue
@@ -173,11 +175,17 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Hand waiting requests to workers with credit; one ring of the doorbell per worker."""
-        for lane in self._generations.lanes():
-            if lane.waiting:
-                self._pump(lane, lane.waiting)
-        if self.serving is not None and self._queue:
-            self._pump(self.serving, self._queue)
+        self._pumping = False
+        retained = self.retained
+        if retained is not None and retained.waiting:
+            self._pump(retained, retained.waiting)
+        serving = self.serving
+        if serving is None:
+            return
+        if serving.waiting:
+            self._pump(serving, serving.waiting)
+        if self._queue:
+            self._pump(serving, self._queue)
 
     def _pump(self, lane: Lane, queue: deque[InferRequest]) -> None:
         batches: dict[WorkerHandle, list[InferRequest]] = {}
@@ -186,13 +194,11 @@ class Dispatcher:
             if worker is None:
                 break
             request = queue.popleft()
-            if request.future.done():
-                self._free(request)
-                continue
-            changed = contract_change(lane, request)
-            if changed is not None:
-                self._fail(request, changed)
-                continue
+            if request.contract is not lane.contract:
+                changed = contract_change(lane, request)
+                if changed is not None:
+                    self._fail(request, changed)
+                    continue
             request.state = RequestState.IN_FLIGHT
             worker.in_flight[request.id] = request
             batches.setdefault(worker, []).append(request)
@@ -202,36 +208,39 @@ class Dispatcher:
     # From the workers
 
     def completed(
-        self, lane: Lane, request: InferRequest, completion: Completion, data: bytes
+        self, lane: Lane, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
-        """Take one answer from a worker of `lane`."""
-        if completion.status == Status.STALE and not request.future.done():
+        """Take one answer from a worker of `lane`; `data` is gone when this returns."""
+        status = completion.status
+        if status == Status.STALE and not request.answered:
             self.counts["stale"] += 1
             self._send_again(lane, request, blamed=True)
             return
         self._free(request)
-        if request.future.done():
+        if request.answered:
             return
-        total_ns = time.monotonic_ns() - request.enqueued_ns
-        try:
-            result = result_of(lane, request, completion, data)
-        except RequestError as error:
-            lane.statistics.failed(total_ns)
-            request.future.set_exception(error)
-            return
-        lane.statistics.succeeded(total_ns, result.queue_ns, result.infer_ns, result.output_ns)
-        self.recent_shapes.note(request.shapes)
-        request.future.set_result(result)
+        if status == Status.OK:
+            lane.statistics.succeeded(request.enqueued_ns, completion)
+            self.recent_shapes.note(request.shapes)
+            self._answer(request, InferResult(lane, data))
+        else:
+            lane.statistics.failed(time.monotonic_ns() - request.enqueued_ns)
+            self._answer(request, error_of(lane, completion, data))
 
-    def worker_died(self, lane: Lane, worker: WorkerHandle, running: int) -> None:
-        """Take back what a dead worker held, and send it again in the same order."""
+    def worker_died(self, lane: Lane, worker: WorkerHandle) -> None:
+        """Take back what a dead worker held, and send it again in the same order.
+
+        Those that it was running are blamed. If that was a batch, each of them runs alone from now
+        on, so that the second death, if there is one, names the guilty one.
+        """
+        running = worker.running()
         if worker in lane.workers:
             lane.workers.remove(worker)
         for request in reversed(list(worker.in_flight.values())):
-            if request.future.done():
+            if request.answered:
                 self._free(request)
             else:
-                self._send_again(lane, request, blamed=request.id == running)
+                self._send_again(lane, request, blamed=request.id in running)
         worker.in_flight.clear()
         lane.note_idle()
         self.pump()
@@ -239,19 +248,15 @@ class Dispatcher:
     def _send_again(self, lane: Lane, request: InferRequest, *, blamed: bool) -> None:
         """Queue a request once more, first in line; not one that has been blamed twice."""
         request.crashes += blamed
-        if request.crashes >= _CRASHES_OF_POISON:
+        refusal = refusals.after_death(self.model, request, lane, self._generations)
+        if isinstance(refusal, PoisonRequest):
             self.counts["poison"] += 1
             log.error(
                 "poison request: it was running when two workers died",
                 model=self.model, version=lane.version, request=request.id, shapes=request.shapes,
             )  # fmt: skip
-            self._fail(
-                request, PoisonRequest(f"model {self.model!r}: two workers could not run it")
-            )
-        elif request.by_version and lane not in self._generations.lanes():
-            self._fail(request, self._gone(lane))
-        elif self.serving is None and not request.by_version:
-            self._fail(request, NotReady(f"model {self.model!r}: {self._generations.why_not}"))
+        if refusal is not None:
+            self._fail(request, refusal)
         else:
             self.counts["sent_again"] += 1
             request.state = RequestState.QUEUED
@@ -260,11 +265,9 @@ class Dispatcher:
     def _fail(self, request: InferRequest, error: RequestError) -> None:
         """End a request that no worker holds with an error."""
         self._free(request)
-        if not request.future.done():
-            request.future.set_exception(error)
+        self._answer(request, error)
 
-    def _gone(self, lane: Lane) -> NotFound:
-        return NotFound(f"version {lane.version!r} of {self.model!r} is no longer loaded")
+    # From one lane to the next
 
     def switch(self, lane: Lane) -> Lane | None:
         """Make `lane` the serving one: one assignment, one generation more. Gives the old one.
@@ -280,16 +283,16 @@ class Dispatcher:
     def stop_serving(self, why: str) -> Lane | None:
         """Take the model out of service; requests that wait are answered 503."""
         old = self._generations.stop(why)
-        self._fail_all(self._queue, lambda: NotReady(f"model {self.model!r}: {why}"))
+        self._fail_all(self._queue, lambda: refusals.not_ready(self.model, why))
         if old is not None:
-            self._fail_all(old.waiting, lambda: self._gone(old))
+            self._fail_all(old.waiting, lambda: refusals.gone(old))
         return old
 
     def forget_retained(self) -> None:
         """Drop the retained lane; requests that asked for it by version and wait get 404."""
         lane = self._generations.forget()
         if lane is not None:
-            self._fail_all(lane.waiting, lambda: self._gone(lane))
+            self._fail_all(lane.waiting, lambda: refusals.gone(lane))
 
     def _fail_all(self, queue: deque[InferRequest], error: Callable[[], RequestError]) -> None:
         while queue:

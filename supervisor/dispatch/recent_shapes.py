@@ -19,9 +19,13 @@ class RecentShapes:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[Shapes, None] = OrderedDict()
+        self._latest: Shapes = ()
 
     def note(self, shapes: Shapes) -> None:
         """Take note of a request's input shapes, in the contract's order."""
+        if shapes is self._latest:
+            return
+        self._latest = shapes
         if shapes in self._seen:
             self._seen.move_to_end(shapes)
             return

@@ -5,14 +5,25 @@ Owns the fields only; the dispatcher moves them. Runs in the supervisor.
 
 from __future__ import annotations
 
-import asyncio
+import itertools
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gpu_worker.ipc.arena import Slot
-from gpu_worker.ipc.link import Submission
+from gpu_worker.ipc.link import SOLO, Submission
 from gpu_worker.ipc.tensors import Contract
+from supervisor.errors import RequestError
+
+if TYPE_CHECKING:
+    from supervisor.dispatch.result import InferResult
+
+# Takes the answer. What an `InferResult` holds is gone when the call returns.
+Reply = Callable[["InferResult | RequestError"], None]
+
+_ids = itertools.count(1)
 
 
 class RequestState(Enum):
@@ -25,10 +36,12 @@ class RequestState(Enum):
 
 @dataclass(slots=True, eq=False)
 class InferRequest:
-    """One admitted request. `deadline` is in seconds of the loop's clock.
+    """One admitted request. Times are CLOCK_MONOTONIC nanoseconds.
 
     The payload stands in `slot` until the request has ended, so that it can be sent again when a
-    worker dies. `crashes` counts the workers that died while they were running it.
+    worker dies. `crashes` counts the workers that died while they were running it; once there was
+    one, it runs alone, so that nobody else is blamed for it. `answered` says that nobody waits for
+    its answer any more: it was given, or the client has gone.
     """
 
     id: int
@@ -37,23 +50,52 @@ class InferRequest:
     contract: Contract
     output_mask: int
     shapes: tuple[tuple[int, ...], ...]  # of the inputs, in the contract's order
-    deadline: float
-    future: asyncio.Future[Any]  # of `dispatch.result.InferResult`
-    by_version: bool = False  # only the version that it was checked against may answer
-    enqueued_ns: int = 0
+    reply: Reply
+    by_version: bool  # only the version that it was checked against may answer
+    deadline_ns: int
+    enqueued_ns: int
     state: RequestState = RequestState.QUEUED
     crashes: int = 0
-    timer: asyncio.TimerHandle | None = None
+    answered: bool = False
 
-    def submission(self, load_id: int, now: float, now_ns: int) -> Submission:
-        """Give its descriptor; `now` on the loop's clock and `now_ns` are the same moment."""
+    @classmethod
+    def begin(
+        cls,
+        limit_s: float,
+        slot: Slot,
+        length: int,
+        contract: Contract,
+        output_mask: int,
+        shapes: tuple[tuple[int, ...], ...],
+        reply: Reply,
+        *,
+        by_version: bool,
+    ) -> InferRequest:
+        """Make a request that is enqueued now and is to be answered within `limit_s`."""
+        now_ns = time.monotonic_ns()
+        return cls(
+            next(_ids),
+            slot,
+            length,
+            contract,
+            output_mask,
+            shapes,
+            reply,
+            by_version,
+            now_ns + int(limit_s * 1_000_000_000),
+            now_ns,
+        )
+
+    def submission(self, load_id: int, now_ns: int) -> Submission:
+        """Give its descriptor."""
+        slot = self.slot
         return Submission(
             self.id,
-            self.slot.offset,
-            self.slot.reuse,
+            slot.offset,
+            slot.reuse,
             self.length,
-            load_id,
+            load_id | SOLO if self.crashes else load_id,
             self.output_mask,
-            now_ns + int((self.deadline - now) * 1_000_000_000),
+            self.deadline_ns,
             now_ns,
         )

@@ -5,25 +5,47 @@ Owns the fields, and the errors that stand in their place. Pure. Runs in the sup
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gpu_worker.ipc.link import Completion, Status
 from gpu_worker.ipc.tensors import Tensor, read_table
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
-from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed
+from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed, RequestError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InferResult:
-    """Outputs of one request: `tensors` lie in `data`. Durations in nanoseconds."""
+    """What a worker wrote for one request: a tensor table and, behind it, the tensors.
+
+    `data` lies in the worker's response ring and is given back when the reply has returned; who
+    needs it longer takes a copy.
+    """
 
     lane: Lane
-    data: bytes
-    tensors: list[Tensor] = field(default_factory=list)
-    queue_ns: int = 0
-    infer_ns: int = 0
-    output_ns: int = 0
+    data: memoryview
+
+    def tensors(self) -> list[Tensor]:
+        """Read the table.
+
+        Raises:
+            InferenceFailed: it is none; the worker is broken.
+
+        """
+        try:
+            return read_table(self.data)
+        except ValueError as error:
+            raise InferenceFailed(
+                f"model {self.lane.model!r} version {self.lane.version!r}: a worker's answer is "
+                f"broken: {error}"
+            ) from error
+
+    def copy(self) -> InferResult:
+        """Take the bytes out of the ring."""
+        return InferResult(self.lane, memoryview(bytes(self.data)))
+
+
+Answer = InferResult | RequestError
 
 
 def contract_change(lane: Lane, request: InferRequest) -> BadRequest | None:
@@ -40,30 +62,11 @@ def contract_change(lane: Lane, request: InferRequest) -> BadRequest | None:
     )
 
 
-def result_of(
-    lane: Lane, request: InferRequest, completion: Completion, data: bytes
-) -> InferResult:
-    """Read a worker's answer; `data` is what it wrote.
-
-    Raises:
-        DeadlineExceeded: the worker came to it too late.
-        InferenceFailed: the worker says why it has no outputs, or its answer is broken.
-
-    """
+def error_of(
+    lane: Lane, completion: Completion, data: memoryview
+) -> DeadlineExceeded | InferenceFailed:
+    """Give the error that a worker answered with."""
     where = f"model {lane.model!r} version {lane.version!r}"
     if completion.status == Status.EXPIRED:
-        raise DeadlineExceeded(f"{where} gave no answer in time")
-    if completion.status != Status.OK:
-        raise InferenceFailed(f"{where}: {data.decode(errors='replace')}")
-    try:
-        tensors = read_table(memoryview(data))
-    except ValueError as error:
-        raise InferenceFailed(f"{where}: a worker's answer is broken: {error}") from error
-    return InferResult(
-        lane,
-        data,
-        tensors,
-        completion.started_ns - request.enqueued_ns,
-        completion.inferred_ns - completion.started_ns,
-        completion.finished_ns - completion.inferred_ns,
-    )
+        return DeadlineExceeded(f"{where} gave no answer in time")
+    return InferenceFailed(f"{where}: {str(data, 'utf-8', 'replace')}")

@@ -1,6 +1,7 @@
 """Counters of one version, in the terms of Triton's statistics extension.
 
-Owns counts and total durations. Cheap enough to be updated per request. Runs in the supervisor.
+Owns counts and total durations, all in nanoseconds. Cheap enough to be updated per request. Runs in
+the supervisor.
 """
 
 from __future__ import annotations
@@ -9,77 +10,87 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpu_worker.ipc.link import Completion
+
 
 @dataclass(slots=True)
-class Duration:
-    """How often, and how long in total, in nanoseconds."""
+class BatchStatistics:
+    """Executions of one batch size."""
 
     count: int = 0
-    ns: int = 0
-
-    def add(self, ns: int) -> None:
-        """Count one more."""
-        self.count += 1
-        self.ns += max(ns, 0)
-
-    def to_json(self) -> dict[str, int]:
-        """Give the form of the statistics extension."""
-        return {"count": self.count, "ns": self.ns}
+    infer_ns: int = 0
+    output_ns: int = 0
 
 
 @dataclass(slots=True)
 class VersionStatistics:
     """What one version has done since it was loaded."""
 
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
-    infer: Duration = field(default_factory=Duration)
-    output: Duration = field(default_factory=Duration)
+    success_count: int = 0
+    success_ns: int = 0
+    fail_count: int = 0
+    fail_ns: int = 0
+    queue_ns: int = 0
+    infer_ns: int = 0
+    output_ns: int = 0
+    execution_count: int = 0
     last_inference_ms: int = 0
+    batches: dict[int, BatchStatistics] = field(default_factory=dict)
 
-    def succeeded(self, total_ns: int, queue_ns: int, infer_ns: int, output_ns: int) -> None:
+    def succeeded(self, enqueued_ns: int, completion: Completion) -> None:
         """Count an answer."""
-        self.success.add(total_ns)
-        self.queue.add(queue_ns)
-        self.infer.add(infer_ns)
-        self.output.add(output_ns)
-        self.last_inference_ms = time.time_ns() // 1_000_000
+        finished_ns = completion.finished_ns
+        self.success_count += 1
+        self.success_ns += finished_ns - enqueued_ns
+        self.queue_ns += completion.started_ns - enqueued_ns
+        infer_ns = completion.inferred_ns - completion.started_ns
+        output_ns = finished_ns - completion.inferred_ns
+        self.infer_ns += infer_ns
+        self.output_ns += output_ns
+        if completion.leads:
+            self.execution_count += 1
+            self.last_inference_ms = time.time_ns() // 1_000_000
+            batch = self.batches.get(completion.batch_rows)
+            if batch is None:
+                batch = self.batches[completion.batch_rows] = BatchStatistics()
+            batch.count += 1
+            batch.infer_ns += infer_ns
+            batch.output_ns += output_ns
 
     def failed(self, total_ns: int) -> None:
         """Count an error that a worker gave, or a deadline that passed."""
-        self.fail.add(total_ns)
+        self.fail_count += 1
+        self.fail_ns += total_ns
 
     def to_json(self, model: str, version: str) -> dict[str, Any]:
         """Give one entry of `model_stats`. Copying the inputs is part of compute_infer."""
         none = {"count": 0, "ns": 0}
-        infer, output = self.infer.to_json(), self.output.to_json()
+        count = self.success_count
         return {
             "name": model,
             "version": version,
             "last_inference": self.last_inference_ms,
-            "inference_count": self.success.count,
-            "execution_count": self.success.count,
+            "inference_count": count,
+            "execution_count": self.execution_count,
             "inference_stats": {
-                "success": self.success.to_json(),
-                "fail": self.fail.to_json(),
-                "queue": self.queue.to_json(),
-                "compute_input": {"count": self.infer.count, "ns": 0},
-                "compute_infer": infer,
-                "compute_output": output,
+                "success": {"count": count, "ns": self.success_ns},
+                "fail": {"count": self.fail_count, "ns": self.fail_ns},
+                "queue": {"count": count, "ns": self.queue_ns},
+                "compute_input": {"count": count, "ns": 0},
+                "compute_infer": {"count": count, "ns": self.infer_ns},
+                "compute_output": {"count": count, "ns": self.output_ns},
                 "cache_hit": none,
                 "cache_miss": none,
             },
             "response_stats": {},
             "batch_stats": [
                 {
-                    "batch_size": 1,
-                    "compute_input": {"count": self.infer.count, "ns": 0},
-                    "compute_infer": infer,
-                    "compute_output": output,
+                    "batch_size": rows,
+                    "compute_input": {"count": batch.count, "ns": 0},
+                    "compute_infer": {"count": batch.count, "ns": batch.infer_ns},
+                    "compute_output": {"count": batch.count, "ns": batch.output_ns},
                 }
-            ]
-            if self.success.count
-            else [],
+                for rows, batch in sorted(self.batches.items())
+            ],
             "memory_usage": [],
         }

@@ -1,7 +1,7 @@
-"""Inference: the handler that runs a model for a client.
+"""Inference through aiohttp: for requests that the fast path of `connection` does not take.
 
-Owns the life of a request on this side: body, decoding, dispatch, answer, and which JSON is too
-large to be parsed or written here. Runs on the supervisor's event loop.
+Owns the life of such a request on this side: body in any encoding, decoding, dispatch, answer. Runs
+on the supervisor's event loop.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from aiohttp import web
 
 from gpu_worker.ipc.tensors import table_size
 from supervisor.dispatch.result import InferResult
-from supervisor.errors import Overloaded, TooLarge
-from supervisor.http.body import Body, BodyReader, header_length
+from supervisor.dispatch.waiting import infer
+from supervisor.http.body import BodyReader, header_length
 from supervisor.http.codec.decode import decode_header, decode_request
-from supervisor.http.codec.decoded import HEADER_LENGTH, DecodedRequest
-from supervisor.http.codec.encode import check_json_outputs, encode_response
-from supervisor.http.codec.payload import payload_size, write_payload
+from supervisor.http.codec.lane_codec import Codecs
+from supervisor.http.codec.plan import InferPlan, plan_of
+from supervisor.http.large_json import LargeJson
+from supervisor.http.placing import place
 from supervisor.http.router import Router
-from supervisor.json_worker.handle import JsonWorker
-from supervisor.json_worker.work import read_decoded, read_encoded
 from supervisor.lifecycle.model_manager import ModelManager
 
 
@@ -26,14 +25,12 @@ class InferenceHandlers:
     """The handler of `infer`."""
 
     def __init__(
-        self, manager: ModelManager, reader: BodyReader, json_worker: JsonWorker, inline_bytes: int
+        self, manager: ModelManager, reader: BodyReader, codecs: Codecs, large_json: LargeJson
     ) -> None:
-        """JSON of more than `inline_bytes` goes to the JSON worker."""
         self._manager = manager
         self._reader = reader
-        self._arena = reader.arena
-        self._json_worker = json_worker
-        self._inline_bytes = inline_bytes
+        self._codecs = codecs
+        self._large_json = large_json
 
     def routes(self, router: Router) -> None:
         """Add the routes."""
@@ -48,80 +45,39 @@ class InferenceHandlers:
         lane = dispatcher.lane(version)
         body = await self._reader.read(request, table_size(len(lane.contract.inputs)))
         try:
-            header = await self._parse_elsewhere(request, body)
+            json_length = header_length(request.headers)
+            header = None
+            if self._large_json.is_large(body, json_length):
+                header = await self._large_json.parse(body, json_length)
             lane = dispatcher.lane(version)  # there may have been a switch while the body came
             if header is None:
-                json_length = header_length(request.headers)
                 decoded = decode_request(body.view(), json_length, lane.contract)
             else:
-                json_length = header_length(request.headers) or body.length
-                decoded = decode_header(header, lane.contract, json_length, body.length)
-            length = self._write(body, decoded)
+                at = body.length if json_length is None else json_length
+                decoded = decode_header(header, lane.contract, at, body.length)
+            plan, arrays = plan_of(decoded, body.at, body.length)
+            place(body, plan, arrays)
         except BaseException:
             body.drop()
             raise
-        result = await dispatcher.infer(
+        result = await infer(
+            dispatcher,
             lane,
             body.take(),
-            length,
-            decoded.output_mask,
-            decoded.shapes,
+            plan.layout.length,
+            plan.output_mask,
+            plan.shapes,
             by_version=version is not None,
-            timeout_s=decoded.timeout_s,
+            timeout_s=plan.timeout_s,
         )
-        return await self._answer(model, decoded, result)
+        return await self._answer(plan, result)
 
-    async def _parse_elsewhere(
-        self, request: web.BaseRequest, body: Body
-    ) -> dict[str, object] | None:
-        """Have large JSON parsed by the JSON worker; None where it can be parsed here."""
-        json_length = header_length(request.headers)
-        if json_length is None or json_length > body.length:
-            json_length = body.length
-        if json_length <= self._inline_bytes:
-            return None
-        slot = body.take()
-        data = await self._json_worker.decode(slot, body.at, body.at + json_length)
-        body.slot = slot
-        return read_decoded(data)
-
-    def _write(self, body: Body, decoded: DecodedRequest) -> int:
-        """Write the tensor table and what JSON gave; move to a larger slot where it must be."""
-        at = max(body.at, table_size(len(decoded.inputs)))
-        needed = payload_size(decoded, at, body.length)
-        assert body.slot is not None
-        if needed > self._arena.slots.largest_payload:
-            raise TooLarge(
-                f"the tensors take {needed} bytes, more than the largest slot of the request "
-                "arena (max_request_mb); send them as binary data"
-            )
-        if needed > body.slot.capacity or at != body.at:
-            slot = self._arena.slots.take(needed)
-            if slot is None:
-                raise Overloaded("the request arena is full (arena_mb); try again later")
-            self._arena.payload(slot)[at : at + body.length] = body.view()
-            body.drop()
-            body.slot, body.at = slot, at
-        return write_payload(self._arena.payload(body.slot), decoded, at, body.length)
-
-    async def _answer(
-        self, model: str, decoded: DecodedRequest, result: InferResult
-    ) -> web.StreamResponse:
-        served = result.lane
-        mask = check_json_outputs(decoded, served.contract, result.data, result.tensors)
+    async def _answer(self, plan: InferPlan, result: InferResult) -> web.StreamResponse:
+        form = self._codecs.of(result.lane).forms.find(plan, result)
         texts: dict[int, bytes] = {}
-        size = len(result.data)
-        if mask and self._inline_bytes < size <= self._arena.slots.largest_payload:
-            texts = read_encoded(await self._json_worker.encode(result.data, mask))
-        parts, json_length = encode_response(
-            model, served.version, decoded, served.contract, result.data, result.tensors, texts
-        )
-        headers = {
-            "X-Model-Version": served.version,
-            "X-Model-Generation": str(served.generation),
-            "Content-Type": "application/json",
-        }
-        if json_length is not None:
-            headers["Content-Type"] = "application/octet-stream"
-            headers[HEADER_LENGTH] = str(json_length)
-        return web.Response(body=b"".join(parts), headers=headers)
+        if self._large_json.answer_is_large(form, result):
+            texts = await self._large_json.write(form, result)
+        json = form.header_json(result.data, texts)
+        parts: list[bytes | memoryview] = [json]
+        parts += (result.data[start:end] for start, end in form.spans)
+        return web.Response(body=b"".join(parts), headers=form.headers(len(json)))

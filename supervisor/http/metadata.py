@@ -87,7 +87,7 @@ def model_config(name: str, lane: Lane) -> dict[str, Any]:
         "platform": lane.platform,
         "backend": "paddle",
         "version_policy": {"specific": {"versions": [lane.version]}},
-        "max_batch_size": 0,
+        "max_batch_size": lane.settings.max_batch_size if lane.settings.max_batch_size > 1 else 0,
         "input": tensors(lane.contract.inputs),
         "output": tensors(lane.contract.outputs),
         "instance_group": [{"name": name, "kind": kind, "count": lane.settings.instances}],

@@ -1,7 +1,7 @@
-"""The HTTP server: connections, routing, and the one place that turns errors into answers.
+"""The HTTP server: the listening socket, routing, and where errors of the slow path become answers.
 
-Owns the listening socket and its connections. Uses aiohttp below its application layer: no
-middleware and no match objects stand on the hot path. Runs on the supervisor's event loop.
+Owns the listening socket. Connections are `connection`'s, which hands what is no plain inference to
+aiohttp, used here below its application layer. Runs on the supervisor's event loop.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from aiohttp import web
 from supervisor import __version__
 from supervisor.errors import MethodNotAllowed, RequestError, SettingsError
 from supervisor.http.answers import answer_error, answer_json, answer_request_error
+from supervisor.http.connection import Connection
+from supervisor.http.front import Front
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
 
 log = structlog.get_logger()
 
 _BACKLOG: Final = 1024
+_NEVER_S: Final = 1e9  # the front closes idle connections; aiohttp does not see all requests
+_SHUTDOWN_S: Final = 1.0  # for aiohttp's own tasks, once their connections have ended
 _LINGER_S: Final = 5.0  # how long a refused body is read on, so that the client sees the answer
 EXTENSIONS: Final = (
     "binary_tensor_data",
@@ -36,6 +40,11 @@ class _Protocol(web.RequestHandler):
     """aiohttp's connection, with our form of an error for what is no HTTP at all."""
 
     __slots__ = ()
+
+    @property
+    def idle(self) -> bool:
+        """Say whether the last request has been answered and the next one has not come."""
+        return self._waiter is not None and not self._waiter.done()
 
     def handle_error(
         self,
@@ -70,20 +79,22 @@ class _Server(web.Server):
 class HttpServer:
     """Listens and answers."""
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, front: Front) -> None:
         self.router = Router()
         self.router.add("GET", "v2", self._server_metadata)
         self.router.add("GET", "v2/health/live", self._live)
         self.router.add("GET", "v2/health/ready", self._ready)
-        self.stopping = False
         self._manager = manager
+        self._front = front
         self._server = _Server(
             self._handle,
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
             lingering_time=_LINGER_S,
+            keepalive_timeout=_NEVER_S,
         )
+        front.slow_path = self._server
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -96,7 +107,7 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         try:
             self._listener = await loop.create_server(
-                self._server, host, port, backlog=_BACKLOG, reuse_address=True
+                lambda: Connection(self._front), host, port, backlog=_BACKLOG, reuse_address=True
             )
         except (OSError, socket.gaierror) as error:
             raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
@@ -104,11 +115,10 @@ class HttpServer:
 
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, let requests finish, close connections."""
-        self.stopping = True
         if self._listener is not None:
             self._listener.close()
-        self._server.pre_shutdown()
-        await self._server.shutdown(timeout_s)
+        await self._front.stop(timeout_s)
+        await self._server.shutdown(_SHUTDOWN_S)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.split("?", 1)[0]
@@ -129,7 +139,7 @@ class HttpServer:
         except Exception:
             log.exception("a handler broke", method=request.method, path=request.path[:200])
             response = answer_error("internal error", 500)
-        if self.stopping:
+        if self._front.stopping:
             response.force_close()
         return response
 
@@ -145,7 +155,7 @@ class HttpServer:
 
     async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
         del request
-        if self._manager.ready and not self.stopping:
+        if self._manager.ready and not self._front.stopping:
             return answer_json({"ready": True})
         waiting: list[Any] = [
             f"{name}: {model.reason_not_ready()}"

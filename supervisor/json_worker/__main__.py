@@ -15,9 +15,11 @@ from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.child import die_with, ignore_terminal_signals
 from gpu_worker.ipc.control import ControlChannel, PeerGone
 from gpu_worker.ipc.link import Completion, Status, Submission, WorkerEnd
+from gpu_worker.ipc.messages import NeedSpace, ProtocolError, SpaceFreed
 from gpu_worker.ipc.response_ring import ResponseTooLarge
 from supervisor.errors import BadRequest
 from supervisor.json_worker import work
+from supervisor.json_worker.decoder import RequestDecoder
 
 
 def main() -> int:
@@ -28,6 +30,7 @@ def main() -> int:
     control = ControlChannel.inherited(arguments.fds.control)
     link = WorkerEnd(arguments.fds)
     arena = ArenaReader(arguments.fds.arena)
+    decoder = RequestDecoder()
     poll = select.poll()
     poll.register(control.sock, select.POLLIN)
     poll.register(link.submission_bell.fd, select.POLLIN)
@@ -37,16 +40,20 @@ def main() -> int:
                 if fd == control.sock.fileno():
                     return 0  # the supervisor says nothing but its end
                 for submission in link.submissions():
-                    _serve(control, link, arena, submission)
+                    _serve(control, link, arena, decoder, submission)
     except PeerGone:
         return 0
 
 
 def _serve(
-    control: ControlChannel, link: WorkerEnd, arena: ArenaReader, submission: Submission
+    control: ControlChannel,
+    link: WorkerEnd,
+    arena: ArenaReader,
+    decoder: RequestDecoder,
+    submission: Submission,
 ) -> None:
     started = time.monotonic_ns()
-    link.run(submission.request_id)
+    link.run([submission.request_id])
     payload = arena.payload(
         submission.slot_offset, submission.length, submission.slot_reuse, submission.request_id
     )
@@ -57,7 +64,7 @@ def _serve(
         try:
             kind, at = submission.load_id & 1, submission.load_id >> 1
             if kind == work.DECODE:
-                arrays = work.decode(payload[at:])
+                arrays = decoder.decode(payload[at:])
             else:
                 arrays = work.encode(payload[at:], submission.output_mask)
         except BadRequest as error:
@@ -66,31 +73,39 @@ def _serve(
             status, text = Status.FAILED, f"the JSON broke its parser: {error!r}".encode()
     length = len(text) if arrays is None else work.answer_size(arrays)
     try:
-        position, memory = link.reserve(control, length)
+        position, memory = _reserve(control, link, length)
     except ResponseTooLarge:
         status, arrays = Status.TOO_LARGE, None
         text = f"the JSON's numbers take {length} bytes: send binary data".encode()
         length = len(text)
-        position, memory = link.reserve(control, length)
+        position, memory = _reserve(control, link, length)
     if arrays is None:
         memory[:] = text
     else:
         work.write_answer(memory, arrays)
     link.responses.commit(position, length)
     now = time.monotonic_ns()
-    link.complete(
-        Completion(
-            submission.request_id,
-            submission.slot_reuse,
-            status,
-            position,
-            length,
-            started,
-            now,
-            now,
-        )
+    completion = Completion(
+        submission.request_id, submission.slot_reuse, status, position, length, started, now, now
     )
-    link.run(0)
+    link.complete([completion])
+    link.run([])
+
+
+def _reserve(control: ControlChannel, link: WorkerEnd, length: int) -> tuple[int, memoryview]:
+    """Find room for an answer; where there is none, sleep until the supervisor says so.
+
+    Raises:
+        ResponseTooLarge: it can never fit.
+        PeerGone: the supervisor has gone.
+
+    """
+    while (place := link.responses.reserve(length)) is None:
+        control.send(NeedSpace())
+        message, _ = control.receive()
+        if not isinstance(message, SpaceFreed):
+            raise ProtocolError(f"the JSON worker waits for space and got {message}")
+    return place
 
 
 if __name__ == "__main__":

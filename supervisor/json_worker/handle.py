@@ -134,7 +134,7 @@ class JsonWorker:
         """
         return await self._do(slot, end, DECODE | at << 1, 0)
 
-    async def encode(self, data: bytes, mask: int) -> bytes:
+    async def encode(self, data: bytes | memoryview, mask: int) -> bytes:
         """Turn the tensors of `data` that `mask` names into `work.read_encoded`'s form.
 
         Raises:
@@ -166,7 +166,7 @@ class JsonWorker:
             async with asyncio.timeout(self._timeout_s):
                 return await work.future
         except TimeoutError:
-            if self._alive and self._link.running() in (number, 0):  # 0: it does not even begin
+            if self._alive and self._link.running() in ((number,), ()):  # or it does not even begin
                 log.error("the JSON worker hangs, it is ended", pid=self._process.pid)
                 self._process.kill()
             self._give_back_unclaimed(work)
@@ -225,7 +225,7 @@ class JsonWorker:
         self._early_deaths = self._early_deaths + 1 if early else 0
         hopeless = self._early_deaths >= _HOPELESS
         for number, work in list(self._work.items()):
-            work.deaths += number == running
+            work.deaths += number in running
             if work.future.done() or work.deaths > 1 or hopeless:
                 del self._work[number]
                 self.arena.slots.give_back(work.slot)

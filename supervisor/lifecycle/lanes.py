@@ -133,7 +133,7 @@ class Lanes:
     # From the workers
 
     def _worker_completed(
-        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
         lane = worker.lane
         if isinstance(lane, Lane):
@@ -145,12 +145,12 @@ class Lanes:
             self._models[lane.model].dispatcher.pump()
             lane.note_idle()
 
-    def _worker_ended(self, worker: WorkerHandle, running: int) -> None:
+    def _worker_ended(self, worker: WorkerHandle) -> None:
         lane, worker.lane = worker.lane, None
         if not isinstance(lane, Lane):
             return
         model = self._models[lane.model]
-        model.dispatcher.worker_died(lane, worker, running)
+        model.dispatcher.worker_died(lane, worker)
         if lane is model.dispatcher.serving:
             log.warning(
                 "a serving worker ended, its requests are sent again",

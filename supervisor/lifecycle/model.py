@@ -130,6 +130,6 @@ def _lane_json(lane: Lane | None) -> dict[str, Any] | None:
             }
             for worker in lane.workers
         ],
-        "requests": lane.statistics.success.count,
-        "failures": lane.statistics.fail.count,
+        "requests": lane.statistics.success_count,
+        "failures": lane.statistics.fail_count,
     }

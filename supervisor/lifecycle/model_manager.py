@@ -35,8 +35,6 @@ log = structlog.get_logger()
 
 _RETRY_S: Final = 5.0  # after a defect of ours, not of a version
 
-_FLAT_VERSION_DIGITS: Final = 12
-
 
 class ModelManager:
     """Holds all models and runs the reconcile loop."""
@@ -205,6 +203,11 @@ class ModelManager:
         if model is None:
             raise NotFound(f"model {name!r} is not in the repository")
         return model
+
+    def dispatcher(self, name: str) -> Dispatcher | None:
+        """Give a model's dispatcher, if there is such a model."""
+        model = self.models.get(name)
+        return None if model is None else model.dispatcher
 
     def rollback(self, name: str) -> Verdict:
         """Switch to the retained version at once, and refuse the one that served.

@@ -11,13 +11,14 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gpu_worker.ipc.messages import PredictorSettings, Warmup
+from gpu_worker.ipc.messages import BatchingSettings, PredictorSettings, Warmup
 from supervisor.errors import SettingsError, VersionRejected
 from supervisor.fields import parse, setting
 from supervisor.settings import Settings
 
 _MOST_WARMUPS: Final = 64
 _MOST_BYTES: Final = 1 << 20
+_MOST_IN_FLIGHT: Final = 256  # what a ring holds
 
 
 def _shapes(value: Any) -> tuple[Warmup, ...]:
@@ -44,6 +45,27 @@ def _devices(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _sizes(value: Any) -> tuple[int, ...]:
+    """Read a list of batch sizes."""
+    if not isinstance(value, list) or not all(_is_count(size, 1) for size in value):
+        raise ValueError("must be a list of whole numbers from 1, such as [4, 8]")
+    return tuple(sorted(set(value)))
+
+
+def _pad(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Read the table `[pad]`, input name = multiples by dimension."""
+    if not isinstance(value, dict):
+        raise TypeError("must be a table [pad] with lines like x = [0, 0, 0, 32]")
+    for name, multiples in value.items():
+        if not isinstance(multiples, list) or not all(_is_count(one, 0) for one in multiples):
+            raise ValueError(f"{name} = {multiples!r} must be a list of whole numbers from 0")
+    return tuple((str(name), tuple(multiples)) for name, multiples in value.items())
+
+
+def _is_count(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """What a model may ask for. 0 for a limit means: as the server's settings say."""
@@ -51,6 +73,16 @@ class ModelSettings:
     instances: int = setting(1, "workers per device", low=1, high=64)
     devices: tuple[str, ...] = dataclasses.field(
         default=(), metadata={"help": "devices to serve on; empty: all", "convert": _devices}
+    )
+    max_batch_size: int = setting(0, "rows that a batch may have", low=0, high=256)
+    max_queue_delay_us: int = setting(
+        0, "how long a request may wait for company in its batch", low=0, high=10_000_000
+    )
+    preferred_batch_sizes: tuple[int, ...] = dataclasses.field(
+        default=(), metadata={"help": "sizes at which a batch waits no longer", "convert": _sizes}
+    )
+    pad: tuple[tuple[str, tuple[int, ...]], ...] = dataclasses.field(
+        default=(), metadata={"help": "multiples that inputs are padded to", "convert": _pad}
     )
     max_in_flight: int = setting(0, "requests handed to one worker ahead", low=0, high=256)
     queue_limit: int = setting(0, "requests that may wait", low=0, high=1_000_000)
@@ -83,11 +115,23 @@ class ModelSettings:
             self.tensorrt_workspace_mb,
         )
 
+    def batching(self) -> BatchingSettings:
+        """Give the part that the worker's batching needs."""
+        return BatchingSettings(
+            self.max_batch_size,
+            self.max_queue_delay_us,
+            list(self.preferred_batch_sizes),
+            {name: list(multiples) for name, multiples in self.pad},
+        )
+
     def with_defaults(self, server: Settings) -> ModelSettings:
-        """Fill limits that are left to the server."""
+        """Fill limits that are left to the server; a batch needs enough requests to be made of."""
+        batch = self.max_batch_size or server.max_batch_size
+        ahead = max(server.max_in_flight, min(2 * batch, _MOST_IN_FLIGHT) if batch > 1 else 0)
         return dataclasses.replace(
             self,
-            max_in_flight=self.max_in_flight or server.max_in_flight,
+            max_batch_size=batch,
+            max_in_flight=self.max_in_flight or ahead,
             queue_limit=self.queue_limit or server.queue_limit,
             timeout_ms=self.timeout_ms or server.timeout_ms,
             load_timeout_ms=self.load_timeout_ms or server.load_timeout_ms,

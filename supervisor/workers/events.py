@@ -36,19 +36,23 @@ class Holder(Protocol):
         """Name of the version."""
 
 
-class WorkerEvents(Protocol[W_contra]):
-    """Whom a worker tells what happened."""
+class PortEvents(Protocol[W_contra]):
+    """Whom a port tells of answers."""
 
     def worker_completed(
-        self, worker: W_contra, request: InferRequest, completion: Completion, data: bytes
+        self, worker: W_contra, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
-        """Take one answer."""
+        """Take one answer; `data` is gone when this returns."""
 
     def worker_pumped(self, worker: W_contra) -> None:
         """All answers of one wake-up were given: there may be credit again."""
 
+
+class WorkerEvents(PortEvents[W_contra], Protocol[W_contra]):
+    """Whom a worker tells what became of it, beside its answers."""
+
     def worker_changed(self, worker: W_contra) -> None:
         """Take note that the state has changed."""
 
-    def worker_ended(self, worker: W_contra, running: int) -> None:
-        """Take note of the end; `running` is the id of the request that was being run, or 0."""
+    def worker_ended(self, worker: W_contra) -> None:
+        """Take note of the end; its last answers have been collected."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -18,12 +17,12 @@ import structlog
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.control import ControlChannel, PeerGone
-from gpu_worker.ipc.link import Completion, LinkFds, SupervisorEnd
+from gpu_worker.ipc.link import LinkFds, SupervisorEnd
 from gpu_worker.ipc.load_folder import remove_left_load_folders
-from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError, VersionFailed
 from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.pending_load import PendingLoad
+from supervisor.workers.port import WorkerPort
 from supervisor.workers.process import ChildProcess, describe_exit
 
 log = structlog.get_logger()
@@ -31,8 +30,8 @@ log = structlog.get_logger()
 _EXECUTABLE: Final = [sys.executable, "-m", "gpu_worker"]
 
 
-class WorkerHandle:
-    """One worker process."""
+class WorkerHandle(WorkerPort):
+    """One worker process, and the port through which it is sent requests."""
 
     def __init__(
         self,
@@ -42,6 +41,7 @@ class WorkerHandle:
         arena_fd: int,
         link: SupervisorEnd,
         events: WorkerEvents[WorkerHandle],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start the process. `arena_fd` can only be mapped for reading; takes the link over.
 
@@ -49,38 +49,29 @@ class WorkerHandle:
             OSError: the process cannot be started.
 
         """
-        self.number = number
         self.device_index = device_index
-        self.device = device
         self.framework = ""
         self.device_name = device
         self.state = WorkerState.STARTING
-        self.lane: Holder | None = None
-        self.load_id = 0
-        self.in_flight: dict[int, InferRequest] = {}
-        self.answered = 0
-        self.stale = 0
         self.refusal = ""
-        self.last_progress = 0.0
         self.stopping: asyncio.Future[None] | None = None  # keeps a stop under way alive
         self._events = events
-        self._loop = asyncio.get_running_loop()
-        self._link = link
+        loop = asyncio.get_running_loop()
         self._loading: PendingLoad | None = None
         self._ended = asyncio.Event()
-        self.started_at = self._loop.time()
+        self.started_at = loop.time()
         self._control, theirs = ControlChannel.pair()
         fds = LinkFds(
-            self._link.rings_fd,
+            link.rings_fd,
             arena_fd,
-            self._link.submission_bell.fd,
-            self._link.completion_bell.fd,
+            link.submission_bell.fd,
+            link.completion_bell.fd,
             theirs.sock.fileno(),
         )
         arguments = WorkerArguments(device, os.getpid(), fds)
         try:
             command = [*_EXECUTABLE, arguments.to_json()]
-            self._process = ChildProcess(command, fds.numbers(), self._process_ended)
+            self._process = ChildProcess(command, fds.numbers(), self._process_ended, environment)
         except OSError:
             self._control.close()
             link.close()
@@ -88,8 +79,8 @@ class WorkerHandle:
         finally:
             theirs.close()
         self.pid = self._process.pid
-        self._loop.add_reader(self._control.sock, self._hear)
-        self._loop.add_reader(self._link.completion_bell.fd, self._collect)
+        super().__init__(number, device, link, events)
+        loop.add_reader(self._control.sock, self._hear)
 
     def __repr__(self) -> str:
         return f"<worker {self.number} {self.device} pid {self.pid} {self.state.value}>"
@@ -163,41 +154,10 @@ class WorkerHandle:
             self.kill()
         self._become(WorkerState.IDLE)
 
-    # Requests
-
-    def submit(self, requests: Sequence[InferRequest]) -> None:
-        """Put requests onto the submission ring and ring once; they are in `in_flight` already."""
-        if len(self.in_flight) == len(requests):
-            self.last_progress = self._loop.time()
-        now, now_ns = self._loop.time(), time.monotonic_ns()
-        self._link.submit([request.submission(self.load_id, now, now_ns) for request in requests])
-
-    def _collect(self) -> None:
-        """Take all answers that the doorbell counted."""
-        try:
-            completions = self._link.completions()
-            for completion in completions:
-                self._take(completion)
-        except ValueError as error:
-            log.error("a worker broke its rings, it is ended", worker=self.number, reason=error)
-            self.abort()
-            return
-        if completions:
-            self.last_progress = self._loop.time()
-            self._events.worker_pumped(self)
-
-    def _take(self, completion: Completion) -> None:
-        responses = self._link.responses
-        request = self.in_flight.get(completion.request_id)
-        if request is None or request.slot.reuse != completion.slot_reuse:
-            self.stale += 1
-            responses.release_to(completion.position, completion.length)
-            return
-        del self.in_flight[completion.request_id]
-        data = bytes(responses.view(completion.position, completion.length))
-        responses.release_to(completion.position, completion.length)
-        self.answered += 1
-        self._events.worker_completed(self, request, completion, data)
+    def broken(self, error: ValueError) -> None:
+        """End a worker that wrote nonsense into its rings."""
+        super().broken(error)
+        self.abort()
 
     # Control channel
 
@@ -225,7 +185,7 @@ class WorkerHandle:
                 if self._loading is not None:
                     self._loading.hear(message)
             case messages.NeedSpace():
-                self._collect()  # releases every response that is there
+                self.collect()  # releases every response that is there
                 try:
                     self._control.send(messages.SpaceFreed())
                 except BlockingIOError:  # it asks but does not read
@@ -240,21 +200,18 @@ class WorkerHandle:
     def _process_ended(self, status: int) -> None:
         """Tell everybody, give everything back."""
         self._hear()  # a refusal may still wait
-        self._collect()  # answers that were given before the end count
-        running = self._link.running()
+        self.collect()  # answers that were given before the end count
         was, self.state = self.state, WorkerState.ENDED
         how = describe_exit(status)
         if self._loading is not None:
             self._loading.fail("crash", f"the worker ended while it loaded: {how}")
         self._loop.remove_reader(self._control.sock)
-        self._loop.remove_reader(self._link.completion_bell.fd)
         self._control.close()
-        # In a thread: the kernel takes milliseconds to take megabytes back.
-        self._loop.run_in_executor(None, self._link.close)
         if self._loading is not None:
             self._loop.run_in_executor(None, remove_left_load_folders)
         self._ended.set()
-        self._events.worker_ended(self, running)
+        self._events.worker_ended(self)
+        self.close()
         level = log.info if status == 0 else log.warning
         level("worker ended", worker=self.number, pid=self.pid, was=was.value, how=how)
 

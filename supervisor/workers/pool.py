@@ -28,9 +28,9 @@ _WATCH_EVERY_S: Final = 0.5
 _REMEMBERED_EXITS: Final = 64
 
 Spawn = Callable[[int, int, str, WorkerEvents[WorkerHandle]], Awaitable[WorkerHandle]]
-Completed = Callable[[WorkerHandle, InferRequest, Completion, bytes], None]
+Completed = Callable[[WorkerHandle, InferRequest, Completion, memoryview], None]
 Pumped = Callable[[WorkerHandle], None]
-Ended = Callable[[WorkerHandle, int], None]
+Ended = Callable[[WorkerHandle], None]
 
 
 class WorkerPool:
@@ -164,7 +164,7 @@ class WorkerPool:
     # What workers tell
 
     def worker_completed(
-        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: bytes
+        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
         """Pass an answer on."""
         self.on_completed(worker, request, completion, data)
@@ -179,7 +179,7 @@ class WorkerPool:
             log.debug("worker is idle", worker=worker.number, pid=worker.pid)
         self._tell()
 
-    def worker_ended(self, worker: WorkerHandle, running: int) -> None:
+    def worker_ended(self, worker: WorkerHandle) -> None:
         """Forget a dead worker, have its requests sent again, see to its replacement."""
         self.refused = worker.start_error() or self.refused
         expected = worker not in self.workers
@@ -194,7 +194,7 @@ class WorkerPool:
             self._note_exit(worker.device_index, kind)
             self.restarts += 1
         if not self._stopping:
-            self.on_ended(worker, running)
+            self.on_ended(worker)
         self._tell()
         if not expected and (self._up or not self.refused):
             self._level(worker.device_index)

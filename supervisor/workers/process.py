@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 _DUMP_S: Final = 1.0  # time for SIGABRT to write its stack dump
@@ -25,7 +25,11 @@ class ChildProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], fds: Sequence[int], ended: Callable[[int], None]
+        self,
+        command: Sequence[str],
+        fds: Sequence[int],
+        ended: Callable[[int], None],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `command` with `fds` inherited; `ended` is called once, with the exit status.
 
@@ -36,7 +40,7 @@ class ChildProcess:
         self._loop = asyncio.get_running_loop()
         self._ended = ended
         self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command, pass_fds=fds, stdin=subprocess.DEVNULL
+            command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment
         )
         self.pid = self._process.pid
         self.alive = True

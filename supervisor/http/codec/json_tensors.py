@@ -1,7 +1,7 @@
 """JSON tensor data: from lists of numbers to arrays, and strictly so.
 
 Owns what `data` may look like and what is said when it does not. Pure; runs in the supervisor, and
-in the decoder process for large bodies.
+in the JSON worker for large bodies.
 """
 
 from __future__ import annotations
@@ -14,20 +14,36 @@ import numpy.typing as npt
 
 from gpu_worker.ipc.tensors import MAX_RANK, DataType
 from supervisor.errors import BadRequest
+from supervisor.http.codec.packing import pack
 
 
 def to_array(data: Any, datatype: DataType, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
-    """Turn `data`, flat or nested as `shape` says, into an array of that shape.
+    """Turn `data`, flat or nested as `shape` says, into an array of that shape, maybe read-only.
 
     Raises:
         BadRequest: `data` is no list of numbers, has another shape, or holds a value that the data
             type does not; names the input.
 
     """
-    where = f"input {name!r}: data"
+    packed = pack(data, datatype, shape)
+    if packed is not None:
+        return packed
     if isinstance(data, np.ndarray):  # parsed elsewhere, with the type and shape of its request
-        assert data.dtype == datatype.dtype, where
+        assert data.dtype == datatype.dtype, f"input {name!r}"
         return data.reshape(shape)
+    return check_list(data, datatype, shape, name)
+
+
+def check_list(
+    data: Any, datatype: DataType, shape: tuple[int, ...], name: str
+) -> npt.NDArray[Any]:
+    """Do what `to_array` does, for whatever stands in a request's `data`, the slow and certain way.
+
+    Raises:
+        BadRequest: as `to_array`.
+
+    """
+    where = f"input {name!r}: data"
     if datatype.name == "FP16":
         raise BadRequest(f"{where}: FP16 has no JSON form, send it as binary data")
     if not isinstance(data, list):

@@ -6,39 +6,51 @@ the supervisor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
-from gpu_worker.ipc.tensors import Tensor, align, table_size, write_table
-from supervisor.http.codec.decoded import DecodedRequest
-
-
-def payload_size(request: DecodedRequest, body_at: int, body_length: int) -> int:
-    """Give the payload bytes that a request needs when its body stands at `body_at`."""
-    arrays = sum(align(one.nbytes) for one in request.inputs if one.array is not None)
-    binary = any(one.array is None for one in request.inputs)
-    return align(body_at + body_length if binary else body_at) + arrays
+from gpu_worker.ipc.tensors import Tensor, align, encode_table, table_size
+from supervisor.http.codec.decoded import DecodedInput
 
 
-def write_payload(
-    payload: memoryview, request: DecodedRequest, body_at: int, body_length: int
-) -> int:
-    """Write table and arrays; binary data stays where the body put it. Gives the length used.
+@dataclass(frozen=True, slots=True)
+class PayloadLayout:
+    """Where everything lies, from the payload's first byte.
 
-    `payload` starts with room for the table; the body stands at `body_at`.
+    `table` goes to the start; `places` are the offsets of the arrays that JSON gave, in the order
+    of the inputs; `length` is what is used.
     """
-    binary = any(one.array is None for one in request.inputs)
-    at = align(body_at + body_length if binary else body_at)
+
+    table: bytes
+    places: tuple[int, ...]
+    length: int
+
+
+def lay_out(inputs: Sequence[DecodedInput], body_at: int, body_length: int) -> PayloadLayout:
+    """Plan the payload of inputs whose body stands at `body_at`, behind the table."""
+    binary = any(one.array is None for one in inputs)
+    at = align(body_at + body_length if binary else max(body_at, table_size(len(inputs))))
     end = body_at + body_length if binary else at
-    tensors = []
-    for one in request.inputs:
-        if one.array is None:
-            offset = body_at + one.offset
-        else:
+    tensors, places = [], []
+    for one in inputs:
+        offset = body_at + one.offset
+        if one.array is not None:
             offset = at
-            flat = np.frombuffer(payload, one.datatype.dtype, one.array.size, offset)
-            flat[:] = one.array.ravel()
+            places.append(at)
             at += align(one.nbytes)
             end = offset + one.nbytes
         tensors.append(Tensor(one.index, one.datatype, one.shape, offset, one.nbytes))
-    write_table(payload, tensors)
-    return max(end, table_size(len(tensors)))
+    return PayloadLayout(encode_table(tensors), tuple(places), max(end, table_size(len(tensors))))
+
+
+def write_payload(
+    payload: memoryview, layout: PayloadLayout, arrays: Sequence[npt.NDArray[Any]]
+) -> None:
+    """Write table and arrays; binary data stands there already."""
+    payload[: len(layout.table)] = layout.table
+    for place, array in zip(layout.places, arrays, strict=True):
+        np.frombuffer(payload, array.dtype, array.size, place)[:] = array.ravel()

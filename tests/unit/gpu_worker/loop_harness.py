@@ -13,19 +13,20 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from gpu_worker.buffers import Buffers, Inputs, Shapes
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.arena import ArenaReader, RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena, Slot
 from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import (
     Completion,
     LinkFds,
     Submission,
     SupervisorEnd,
-    WorkerEnd,
     close_fds,
 )
 from gpu_worker.ipc.tensors import (
     BY_DTYPE,
+    BY_NAME,
     Contract,
     Tensor,
     TensorSpec,
@@ -34,7 +35,8 @@ from gpu_worker.ipc.tensors import (
     table_size,
     write_table,
 )
-from gpu_worker.loop import Loader, Loop
+from gpu_worker.loop import Loop
+from gpu_worker.version import Loader
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -53,10 +55,19 @@ class FakePredictor:
         self,
         run_with: Callable[[Sequence[npt.NDArray[Any]]], Arrays] | None = None,
         contract: Contract = CONTRACT,
+        shares: bool = True,
     ) -> None:
         self.contract = contract
         self.batches: list[list[tuple[int, ...]]] = []
+        self.shares = shares
         self._run_with = run_with or self.multiply
+        self._buffers = Buffers([BY_NAME[spec.datatype].dtype for spec in contract.inputs])
+
+    def buffers(self, shapes: Shapes) -> Inputs:
+        return self._buffers.get(shapes)
+
+    def run_buffers(self, inputs: Inputs) -> Arrays:
+        return self.run(inputs.arrays)
 
     def run(self, inputs: Sequence[npt.NDArray[Any]]) -> Arrays:
         self.batches.append([array.shape for array in inputs])
@@ -80,90 +91,40 @@ class Answer:
         return {tensor.index: tensor.view(memory) for tensor in read_table(memory)}
 
 
-class Harness:
-    """The supervisor's side of one worker."""
+class Front:
+    """The supervisor's side of one link: its rings, its arena, what it asks and is answered."""
 
-    def __init__(self, load: Loader, response_bytes: int = 1 << 16) -> None:
+    def __init__(self, response_bytes: int = 1 << 16) -> None:
         self.link = SupervisorEnd(response_bytes)
         self.arena = RequestArena(4 << 20, 1 << 16)
-        self.control, self._theirs = ControlChannel.pair()
-        self._fds = LinkFds(
+        self.requests = 0
+
+    def fds(self) -> LinkFds:
+        """Open the descriptors that a worker gets."""
+        return LinkFds(
             rings=os.dup(self.link.rings_fd),
             arena=self.arena.segment.read_only_fd(),
             submissions=os.dup(self.link.submission_bell.fd),
             completions=os.dup(self.link.completion_bell.fd),
             control=-1,
         )
-        self.ended_with: BaseException | None = None
-        self.requests = 0
-        self._thread = threading.Thread(target=self._run, args=[load])
-        self._thread.start()
-
-    def _run(self, load: Loader) -> None:
-        try:
-            Loop(self._theirs, WorkerEnd(self._fds), ArenaReader(self._fds.arena), load).run()
-        except BaseException as error:  # noqa: BLE001 - what ended the loop is what a test asks
-            self.ended_with = error.with_traceback(None)
-
-    # Control
-
-    def message(self) -> messages.Message:
-        """Wait for the worker's next message."""
-        ready, _, _ = select.select([self.control.sock], [], [], PATIENCE_S)
-        assert ready, "the worker says nothing"
-        message, fds = self.control.receive()
-        assert fds == []
-        return message
-
-    def silent(self) -> bool:
-        """Say whether the worker has nothing to say at this moment."""
-        return not select.select([self.control.sock], [], [], 0)[0]
-
-    def ask(
-        self,
-        load_id: int = 1,
-        shapes: dict[str, list[int]] | None = None,
-        check_finite: bool = True,
-    ) -> None:
-        """Ask for a load, with one declared warm-up if shapes are given."""
-        warmups = [{"shapes": shapes, "origin": "declared"}] if shapes else []
-        load = messages.Load(load_id, ".json", warmups=warmups, check_finite=check_finite)
-        self.send_load(load)
-
-    def send_load(self, load: messages.Load) -> None:
-        program, params = os.memfd_create("program"), os.memfd_create("params")
-        os.write(program, b"the program")
-        os.write(params, b"the parameters")
-        self.control.send(load, (program, params))
-        close_fds([program, params])
-
-    def load(self, load_id: int = 1) -> messages.Loaded:
-        """Load a version that is expected to be good."""
-        self.ask(load_id)
-        warming, loaded = self.message(), self.message()
-        assert isinstance(warming, messages.Warming)
-        assert isinstance(loaded, messages.Loaded), loaded
-        return loaded
-
-    def failure(self) -> messages.LoadFailed:
-        """Wait for the refusal of a load."""
-        message = self.message()
-        if isinstance(message, messages.Warming):
-            message = self.message()
-        assert isinstance(message, messages.LoadFailed), message
-        return message
-
-    # Requests
 
     def request(
         self, rows: int = 1, times: int = 2, load_id: int = 1, mask: int = 0b11,
         deadline_ns: int = NEVER, stale: int = 0,
     ) -> tuple[Submission, Slot]:  # fmt: skip
         """Write a request; `stale` is added to the slot's reuse counter that the worker is told."""
-        self.requests += 1
         arrays: Arrays = [
             np.arange(rows * 4, dtype=np.float32).reshape(rows, 4), np.array([times], np.int64)
         ]  # fmt: skip
+        return self.submission(arrays, load_id, mask, deadline_ns, stale)
+
+    def submission(
+        self, arrays: Arrays, load_id: int = 1, mask: int = 0b11,
+        deadline_ns: int = NEVER, stale: int = 0,
+    ) -> tuple[Submission, Slot]:  # fmt: skip
+        """Write a request of any arrays."""
+        self.requests += 1
         offset, table = table_size(len(arrays)), []
         for index, array in enumerate(arrays):
             table.append(Tensor(index, BY_DTYPE[array.dtype], array.shape, offset, array.nbytes))
@@ -210,6 +171,88 @@ class Harness:
         assert answer.completion.slot_reuse == submission.slot_reuse
         return answer
 
+    def close(self) -> None:
+        self.link.close()
+        self.arena.close()
+
+
+class Harness(Front):
+    """The supervisor's side of one worker; link 0 is its own."""
+
+    def __init__(self, load: Loader, response_bytes: int = 1 << 16) -> None:
+        super().__init__(response_bytes)
+        self.control, self._theirs = ControlChannel.pair()
+        self._fds = self.fds()
+        self.ended_with: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=[load])
+        self._thread.start()
+
+    def _run(self, load: Loader) -> None:
+        try:
+            Loop(self._theirs, self._fds, load).run()
+        except BaseException as error:  # noqa: BLE001 - what ended the loop is what a test asks
+            self.ended_with = error.with_traceback(None)
+
+    def attach(self, number: int, response_bytes: int = 1 << 16) -> Front:
+        """Attach one more link; the caller closes it."""
+        front = Front(response_bytes)
+        fds = front.fds()
+        numbers = (fds.rings, fds.arena, fds.submissions, fds.completions)
+        self.control.send(messages.Attach(number), numbers)
+        close_fds(numbers)
+        return front
+
+    # Control
+
+    def message(self) -> messages.Message:
+        """Wait for the worker's next message."""
+        ready, _, _ = select.select([self.control.sock], [], [], PATIENCE_S)
+        assert ready, "the worker says nothing"
+        message, fds = self.control.receive()
+        assert fds == []
+        return message
+
+    def silent(self) -> bool:
+        """Say whether the worker has nothing to say at this moment."""
+        return not select.select([self.control.sock], [], [], 0)[0]
+
+    def ask(
+        self,
+        load_id: int = 1,
+        shapes: dict[str, list[int]] | None = None,
+        check_finite: bool = True,
+        **batching: Any,
+    ) -> None:
+        """Ask for a load, with one declared warm-up if shapes are given."""
+        warmups = [{"shapes": shapes, "origin": "declared"}] if shapes else []
+        load = messages.Load(
+            load_id, ".json", batching=batching, warmups=warmups, check_finite=check_finite
+        )
+        self.send_load(load)
+
+    def send_load(self, load: messages.Load) -> None:
+        program, params = os.memfd_create("program"), os.memfd_create("params")
+        os.write(program, b"the program")
+        os.write(params, b"the parameters")
+        self.control.send(load, (program, params))
+        close_fds([program, params])
+
+    def load(self, load_id: int = 1, **batching: Any) -> messages.Loaded:
+        """Load a version that is expected to be good."""
+        self.ask(load_id, **batching)
+        warming, loaded = self.message(), self.message()
+        assert isinstance(warming, messages.Warming)
+        assert isinstance(loaded, messages.Loaded), loaded
+        return loaded
+
+    def failure(self) -> messages.LoadFailed:
+        """Wait for the refusal of a load."""
+        message = self.message()
+        if isinstance(message, messages.Warming):
+            message = self.message()
+        assert isinstance(message, messages.LoadFailed), message
+        return message
+
     # The end
 
     def join(self) -> BaseException | None:
@@ -223,5 +266,4 @@ class Harness:
         self.join()
         self._theirs.close()
         close_fds([fd for fd in self._fds.numbers() if fd != -1])
-        self.link.close()
-        self.arena.close()
+        super().close()

@@ -20,6 +20,7 @@ from gpu_worker.ipc.link import (
     WorkerEnd,
     close_fds,
     link_size,
+    outcome_of,
 )
 from gpu_worker.ipc.response_ring import ResponseTooLarge
 from gpu_worker.ipc.ring import RingFull
@@ -74,7 +75,7 @@ def test_the_doorbell_counts_every_descriptor_once(ends: Ends) -> None:
     ends.supervisor.submit([])
     assert ends.supervisor.submission_bell.answer() == 4
     for number in range(5):
-        ends.worker.complete(completion(number))
+        ends.worker.complete([completion(number)])
     assert ends.supervisor.completion_bell.answer() == 5
 
 
@@ -88,7 +89,7 @@ def test_as_many_are_taken_as_the_doorbell_counted(ends: Ends) -> None:
 
 
 def test_a_count_beyond_the_ring_is_an_error(ends: Ends) -> None:
-    ends.worker.complete(completion(1))
+    ends.worker.complete([completion(1)])
     os.eventfd_write(ends.supervisor.completion_bell.fd, 1)
     with pytest.raises(ValueError, match="doorbell counted 2"):
         ends.supervisor.completions()
@@ -105,10 +106,31 @@ def test_a_batch_without_room_is_refused_as_a_whole(ends: Ends) -> None:
 
 @pytest.mark.parametrize("status", list(Status))
 def test_a_status_comes_back_as_it_was_given(ends: Ends, status: Status) -> None:
-    ends.worker.complete(completion(1, status))
+    ends.worker.complete([completion(1, status)])
     (taken,) = ends.supervisor.completions()
     assert taken == completion(1, status)
     assert Status(taken.status) is status
+
+
+@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("leads", [False, True])
+@pytest.mark.parametrize("rows", [0, 1, 255, 256, (1 << 40)])
+def test_an_outcome_tells_status_rows_and_who_leads(
+    ends: Ends, status: Status, leads: bool, rows: int
+) -> None:
+    outcome = outcome_of(status, rows, leads=leads)
+    ends.worker.complete([completion(1)._replace(outcome=outcome)])
+    (taken,) = ends.supervisor.completions()
+    assert (taken.status, taken.leads, taken.batch_rows) == (status, leads, rows)
+
+
+def test_completions_without_room_are_refused_as_a_whole(ends: Ends) -> None:
+    ends.worker.complete([completion(number) for number in range(RING_CAPACITY - 1)])
+    with pytest.raises(RingFull):
+        ends.worker.complete([completion(1000), completion(1001)])
+    ends.worker.complete([completion(RING_CAPACITY - 1)])
+    numbers = [taken.request_id for taken in ends.supervisor.completions()]
+    assert numbers == list(range(RING_CAPACITY))
 
 
 def test_status_codes_are_fixed() -> None:
@@ -118,11 +140,11 @@ def test_status_codes_are_fixed() -> None:
 
 
 def test_the_supervisor_sees_what_the_worker_runs(ends: Ends) -> None:
-    seen = [ends.supervisor.running()]
-    for request_id in (7, (1 << 64) - 1, 0):
-        ends.worker.run(request_id)
-        seen.append(ends.supervisor.running())
-    assert seen == [0, 7, (1 << 64) - 1, 0]
+    assert ends.supervisor.running() == ()
+    batches = [(7,), (), ((1 << 64) - 1, 1, 2), (3,), tuple(range(RING_CAPACITY)), ()]
+    for batch in batches:
+        ends.worker.run(batch)
+        assert ends.supervisor.running() == batch
 
 
 def test_a_response_travels_beside_its_completion(ends: Ends) -> None:
@@ -131,7 +153,7 @@ def test_a_response_travels_beside_its_completion(ends: Ends) -> None:
     place[1][:] = b"hello"
     place[1].release()
     ends.worker.responses.commit(place[0], 5)
-    ends.worker.complete(Completion(9, 1, Status.OK, place[0], 5, 0, 0, 0))
+    ends.worker.complete([Completion(9, 1, Status.OK, place[0], 5, 0, 0, 0)])
     (taken,) = ends.supervisor.completions()
     view = ends.supervisor.responses.view(taken.position, taken.length)
     assert bytes(view) == b"hello"
@@ -149,9 +171,8 @@ def test_both_rings_keep_order_whatever_the_batches(batches: list[tuple[int, int
         ends.supervisor.submit([submission(sent + more) for more in range(fits)])
         sent += fits
         waiting += ends.worker.submissions()
-        for done in waiting[:answer]:
-            ends.worker.complete(completion(done.request_id))
         expected = [completion(done.request_id) for done in waiting[:answer]]
+        ends.worker.complete(expected)
         assert ends.supervisor.completions() == expected
         taken += len(expected)
         waiting = waiting[answer:]
@@ -174,12 +195,13 @@ def test_the_parts_of_a_link_do_not_overlap(ends: Ends) -> None:
     place = ends.worker.responses.reserve(4096)
     assert place is not None
     place[1][:] = b"\xff" * 4096
-    ends.worker.run(1)
+    ids = tuple(range(RING_CAPACITY, 0, -1))
+    ends.worker.run(ids)
     ends.supervisor.submit([submission(n) for n in range(RING_CAPACITY)])
     for number in range(RING_CAPACITY):
-        ends.worker.complete(completion(number))
+        ends.worker.complete([completion(number)])
     assert bytes(place[1]) == b"\xff" * 4096
-    assert ends.supervisor.running() == 1
+    assert ends.supervisor.running() == ids
     assert ends.worker.submissions() == [submission(n) for n in range(RING_CAPACITY)]
     assert ends.supervisor.completions() == [completion(n) for n in range(RING_CAPACITY)]
 

@@ -203,12 +203,12 @@ def test_the_running_word_names_the_request_being_run(serve: Serve) -> None:
     submission, _ = worker.request(times=77)
     worker.link.submit([submission])
     assert inside.wait(PATIENCE_S)
-    assert worker.link.running() == submission.request_id == 2
+    assert worker.link.running() == (submission.request_id,) == (2,)
     go_on.set()
     worker.answers()
     worker.control.send(messages.Unload())
     worker.message()  # the request before it is done with
-    assert worker.link.running() == 0
+    assert worker.link.running() == ()
 
 
 def fill(worker: Harness, count: int = 10) -> None:

@@ -16,9 +16,9 @@ from gpu_worker.ipc import messages
 from gpu_worker.ipc.control import PeerGone
 from gpu_worker.ipc.link import Status
 from gpu_worker.ipc.tensors import Contract, TensorSpec
-from gpu_worker.loop import Loader, Predictor
 from gpu_worker.params import ParamsError
 from gpu_worker.program import ProgramError
+from gpu_worker.version import Loader, Predictor
 from tests.unit.gpu_worker.descriptors import open_descriptors
 from tests.unit.gpu_worker.loop_harness import CONTRACT, Arrays, FakePredictor, Harness
 
@@ -83,7 +83,7 @@ def test_the_loader_gets_the_message_the_files_and_the_warmups(start: Start) -> 
         messages.Warmup({"x": [5, 4], "times": [1]}, "traffic"),
     ]
     fields = [{"shapes": run.shapes, "origin": run.origin} for run in runs]
-    sent = messages.Load(3, ".pdmodel", {"cpu_threads": 2}, fields)
+    sent = messages.Load(3, ".pdmodel", {"cpu_threads": 2}, warmups=fields)
     worker.send_load(sent)
     worker.message()
     worker.message()

@@ -29,6 +29,13 @@ SETTINGS = st.builds(
     precision=st.sampled_from(["fp32", "fp16", "int8"]),
     tensorrt_cache_dir=TEXT,
 )
+BATCHING = st.builds(
+    messages.BatchingSettings,
+    max_batch_size=st.integers(1, 256),
+    max_queue_delay_us=st.integers(0, 1 << 40),
+    preferred_batch_sizes=st.lists(st.integers(1, 256), max_size=4),
+    pad=st.dictionaries(TEXT, DIMS, max_size=3),
+)
 WARMUP = st.builds(
     messages.Warmup,
     shapes=st.dictionaries(TEXT, DIMS, max_size=3),
@@ -36,7 +43,9 @@ WARMUP = st.builds(
 )
 
 
-def fields(value: messages.PredictorSettings | messages.Warmup) -> dict[str, object]:
+def fields(
+    value: messages.PredictorSettings | messages.BatchingSettings | messages.Warmup,
+) -> dict[str, object]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
@@ -46,11 +55,15 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
         load_id=ID,
         program_suffix=st.sampled_from([".json", ".pdmodel"]),
         settings=SETTINGS.map(fields),
+        batching=BATCHING.map(fields),
         warmups=st.lists(WARMUP.map(fields), max_size=3),
         check_finite=st.booleans(),
+        nice=st.integers(-20, 19),
     ),
     st.builds(messages.Unload),
-    st.builds(messages.SpaceFreed),
+    st.builds(messages.Attach, link=ID),
+    st.builds(messages.Detach, link=ID),
+    st.builds(messages.SpaceFreed, link=ID),
     st.builds(messages.Stop),
     st.builds(messages.Hello, framework=TEXT, device=TEXT),
     st.builds(messages.DeviceRefused, reason=TEXT),
@@ -65,7 +78,7 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(messages.LoadFailed, load_id=ID, phase=TEXT, kind=TEXT, reason=TEXT),
     st.builds(messages.Unloaded),
-    st.builds(messages.NeedSpace),
+    st.builds(messages.NeedSpace, link=ID),
 )
 
 
@@ -81,14 +94,19 @@ def test_a_contract_survives_in_a_message(contract: Contract) -> None:
     assert back.parsed_contract() == contract
 
 
-@given(SETTINGS, WARMUP)
+@given(SETTINGS, BATCHING, WARMUP)
 def test_settings_and_warmups_are_rebuilt_from_their_fields(
-    settings: messages.PredictorSettings, warmup: messages.Warmup
+    settings: messages.PredictorSettings,
+    batching: messages.BatchingSettings,
+    warmup: messages.Warmup,
 ) -> None:
-    message = messages.Load(1, ".json", fields(settings), [fields(warmup)])
+    message = messages.Load(
+        1, ".json", fields(settings), batching=fields(batching), warmups=[fields(warmup)]
+    )
     back = decode(encode(message))
     assert isinstance(back, messages.Load)
     assert messages.PredictorSettings(**back.settings) == settings
+    assert messages.BatchingSettings(**back.batching) == batching
     assert [messages.Warmup(**run) for run in back.warmups] == [warmup]
 
 

@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_worker.ipc.messages import Warmup
+from gpu_worker.ipc.messages import BatchingSettings, Warmup
 from gpu_worker.ipc.tensors import BY_NAME, Contract, TensorSpec
-from gpu_worker.warmup import make_inputs, mismatch, not_finite, plan
+from gpu_worker.warmup import (
+    batch_runs,
+    make_inputs,
+    mismatch,
+    not_finite,
+    plan,
+    row_difference,
+)
 
 
 def contract(**inputs: tuple[int, ...]) -> Contract:
@@ -132,3 +139,74 @@ def test_an_output_that_is_not_finite_is_named(
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, np.bool_])
 def test_whole_numbers_are_always_finite(dtype: Any) -> None:
     assert not_finite(OUTPUTS, [np.ones(3, dtype), np.ones(3, dtype)]) is None
+
+
+def sizes(runs: list[Warmup]) -> list[int]:
+    return [run.shapes["x"][0] for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("limit", "preferred", "named", "small"),
+    [
+        (2, [], [2], []),
+        (8, [], [8], [2, 3, 4, 5, 6, 7]),
+        (32, [16, 4, 64, 0, 16], [4, 16, 32], [2, 3, 5, 6, 7, 8]),
+        (64, list(range(40, 60)), [*range(52, 60), 64], list(range(2, 9))),
+    ],
+)
+def test_batch_sizes_are_warmed(
+    limit: int, preferred: list[int], named: list[int], small: list[int]
+) -> None:
+    runs = batch_runs(MLP, [Warmup({"x": [1, 16]})], BatchingSettings(limit, 0, preferred))
+    assert [sizes(part) for part in runs] == [named, small]
+    assert {run.origin for part in runs for run in part} == {"batch"}
+
+
+def test_each_shape_is_warmed_in_each_size_but_none_twice() -> None:
+    shapes = [[1, 3, 32, 32], [4, 3, 64, 32]]
+    named, _ = batch_runs(IMAGE, [Warmup({"x": s}) for s in shapes], BatchingSettings(4))
+    assert [run.shapes["x"] for run in named] == [[4, 3, 32, 32], [1, 3, 64, 32]]
+
+
+def test_batches_that_are_too_large_or_too_many_are_left_out() -> None:
+    wide = [Warmup({"x": [1, 3, 2048, 2048]})]  # 48 MB a row
+    assert sizes(batch_runs(IMAGE, wide, BatchingSettings(8, 0, [4, 5, 6]))[0]) == [4, 5]
+    many = [Warmup({"x": [1, 3, 32, width]}) for width in range(1, 500)]
+    assert len(batch_runs(IMAGE, many, BatchingSettings(8))[0]) == 64
+
+
+def test_runs_are_padded_as_requests_will_be() -> None:
+    runs = [Warmup({"x": [1, 3, 30, width]}, "traffic") for width in (31, 32, 33)]
+    padded = plan(IMAGE, runs, {"x": [0, 0, 0, 32]})
+    assert [run.shapes["x"] for run in padded] == [[1, 3, 30, 32], [1, 3, 30, 64]]
+    assert plan(MLP, [WIDE], {"x": [0, 8]}) == [WIDE]  # its mismatch shall be named
+
+
+TWO = [np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)]
+Y2 = Contract((), (TensorSpec("y", "FP32", (-1, 2)),))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ([[1.0, 2.0]], [[3.0, 4.0]], True),
+        ([[1.001, 2.0]], [[3.0, 3.999]], True),
+        ([[1.0, 2.0]], [[1.0, 2.0]], False),
+        ([[1.0, 2.2]], [[3.0, 4.0]], False),
+        ([[1.0]], [[3.0]], False),
+        ([[1.0, NAN]], [[3.0, 4.0]], False),
+    ],
+)
+def test_rows_that_differ_in_company_are_named(first: Any, second: Any, same: bool) -> None:
+    alone = [[np.array(first, np.float32)], [np.array(second, np.float32)]]
+    said = row_difference(Y2, TWO, alone)
+    assert said == (None if same else "output 'y' of a row is not the same alone and in a batch")
+
+
+def test_a_few_whole_numbers_may_differ() -> None:
+    numbers = Contract((), (TensorSpec("y", "INT64", (-1, 40)),))
+    together = [np.zeros((1, 40), np.int64)]
+    for wrong, same in ((0, True), (2, True), (3, False)):
+        alone = np.zeros((1, 40), np.int64)
+        alone[0, :wrong] = 1
+        assert (row_difference(numbers, together, [[alone]]) is None) is same

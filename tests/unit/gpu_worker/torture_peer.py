@@ -42,7 +42,7 @@ class Peer:
 
     def answer(self, submission: Submission) -> None:
         request_id = submission.request_id
-        self.link.run(request_id)
+        self.link.run([request_id])
         payload = self._arena.payload(
             submission.slot_offset, submission.length, submission.slot_reuse, request_id
         )
@@ -61,9 +61,9 @@ class Peer:
         place[1][:] = answer
         self.link.responses.commit(place[0], len(answer))
         self.link.complete(
-            Completion(request_id, submission.slot_reuse, status, place[0], len(answer), 0, 0, 0)
+            [Completion(request_id, submission.slot_reuse, status, place[0], len(answer), 0, 0, 0)]
         )
-        self.link.run(0)
+        self.link.run([])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def test_what_is_not_set_keeps_its_default() -> None:
     settings = load()
     assert settings == Settings(model_repository=Path("/srv/models"))
     assert (settings.host, settings.port, settings.spares) == ("127.0.0.1", 8000, -1)
+    assert (settings.max_batch_size, settings.worker_malloc, settings.load_nice) == (1, "tuned", 10)
 
 
 def test_command_line_goes_over_environment_over_file_over_default(file: Path) -> None:
@@ -83,11 +84,25 @@ def test_limits_themselves_are_allowed_and_one_beyond_is_not(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "limits"),
+    [("max_batch_size", 0, "1 to 256"), ("max_batch_size", 257, "1 to 256"),
+     ("load_nice", -1, "0 to 19"), ("load_nice", 20, "0 to 19")],
+)  # fmt: skip
+def test_limits_of_batches_and_niceness(name: str, value: int, limits: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**{name: value})
+    text = f"command line: {name} = {value}: must be a whole number from {limits}"
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("watch", "inotfy", "one of auto, inotify, poll, off"),
         ("watch", "", "one of auto, inotify, poll, off"),
         ("watch", ["poll"], "one of auto, inotify, poll, off"),
+        ("worker_malloc", "jemalloc", "one of tuned, system"),
+        ("worker_malloc", True, "one of tuned, system"),
         ("log_format", "xml", "one of auto, text, json"),
         ("log_level", "INFO", "one of debug, info, warning, error"),
         ("host", 127, "a text"),

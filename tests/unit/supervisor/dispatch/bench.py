@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from gpu_worker.ipc.arena import RequestArena
-from gpu_worker.ipc.link import Completion, Status
+from gpu_worker.ipc.link import SOLO, Completion, Status, outcome_of
 from gpu_worker.ipc.tensors import Contract, TensorSpec
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.result import InferResult
+from supervisor.dispatch.waiting import infer
+from supervisor.errors import RequestError
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
 from supervisor.repository.staging import StagedVersion
@@ -25,6 +27,7 @@ EMPTY_TABLE = bytes(8)
 CONTRACT = Contract((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),))
 OTHER_CONTRACT = Contract((TensorSpec("z", "FP32", (-1, 4)),), CONTRACT.outputs)
 Answer = asyncio.Task[InferResult]
+Reply = InferResult | RequestError
 
 
 class FakeWorker:
@@ -33,13 +36,21 @@ class FakeWorker:
     def __init__(self) -> None:
         self.in_flight: dict[int, InferRequest] = {}
         self.submitted: list[InferRequest] = []
+        self.alone: list[int] = []  # marks of those that it was told to run alone
+        self.runs: tuple[int, ...] = ()
         self.bells = 0
 
     def submit(self, requests: Sequence[InferRequest]) -> None:
         assert requests
         assert all(self.in_flight[request.id] is request for request in requests)
         self.submitted.extend(requests)
+        for request in requests:
+            if request.submission(load_id=7, now_ns=0).load_id == 7 | SOLO:
+                self.alone.append(request.output_mask)
         self.bells += 1
+
+    def running(self) -> tuple[int, ...]:
+        return self.runs
 
     @property
     def marks(self) -> list[int]:
@@ -51,7 +62,7 @@ class Bench:
     """One model with its lanes."""
 
     def __init__(self, **limits: int) -> None:
-        self.arena = RequestArena(1 << 22, 1 << 14)
+        self.arena = RequestArena(limits.pop("arena_bytes", 1 << 22), 1 << 14)
         self.dispatcher = Dispatcher("m", self.arena)
         self.limits = {"max_in_flight": 2, "queue_limit": 64, "timeout_ms": 60_000, **limits}
         self.workers: dict[FakeWorker, Lane] = {}
@@ -73,8 +84,8 @@ class Bench:
         self.dispatcher.switch(lane)
         return lane
 
-    def add_worker(self, lane: Lane) -> FakeWorker:
-        worker = FakeWorker()
+    def add_worker(self, lane: Lane, worker: FakeWorker | None = None) -> FakeWorker:
+        worker = worker or FakeWorker()
         self.workers[worker] = lane
         lane.workers.append(cast("WorkerHandle", worker))
         return worker
@@ -90,10 +101,20 @@ class Bench:
         assert slot is not None
         self._marks += 1
         return asyncio.get_running_loop().create_task(
-            self.dispatcher.infer(
-                lane or self.dispatcher.lane(None), slot, 100, mark or self._marks, ((1, 4),),
-                by_version=lane is not None, timeout_s=timeout_s,
+            infer(
+                self.dispatcher, lane or self.dispatcher.lane(None), slot, 100,
+                mark or self._marks, ((1, 4),), by_version=lane is not None, timeout_s=timeout_s,
             )
+        )  # fmt: skip
+
+    def submit(self, replies: list[Reply], lane: Lane | None = None) -> InferRequest:
+        """Start a request as a connection does; its answers, one at most, come into `replies`."""
+        slot = self.arena.slots.take(100)
+        assert slot is not None
+        self._marks += 1
+        return self.dispatcher.submit(
+            lane or self.dispatcher.lane(None), slot, 100, self._marks, ((1, 4),), replies.append,
+            by_version=lane is not None,
         )  # fmt: skip
 
     async def asked(self, count: int = 1, lane: Lane | None = None) -> list[Answer]:
@@ -113,16 +134,22 @@ class Bench:
         lane = self.workers[worker]
         request = worker.in_flight.pop(list(worker.in_flight)[nth])
         now = time.monotonic_ns()
-        completion = Completion(request.id, request.slot.reuse, status, 0, len(data), now, now, now)
-        self.dispatcher.completed(lane, request, completion, data)
+        outcome = outcome_of(status, 1, leads=True)
+        completion = Completion(
+            request.id, request.slot.reuse, outcome, 0, len(data), now, now, now
+        )
+        ring = bytearray(data)
+        self.dispatcher.completed(lane, request, completion, memoryview(ring))
+        ring[:] = bytes(len(ring))  # as the worker may do from now on
         self.dispatcher.pump()
         lane.note_idle()
         return request
 
-    def kill(self, worker: FakeWorker, running: int = 0) -> None:
-        """End a worker; `running` is the id of the request that it was running."""
+    def kill(self, worker: FakeWorker, *running: int) -> None:
+        """End a worker; `running` are the ids of the requests that it was running."""
+        worker.runs = running
         lane = self.workers.pop(worker)
-        self.dispatcher.worker_died(lane, cast("WorkerHandle", worker), running)
+        self.dispatcher.worker_died(lane, cast("WorkerHandle", worker))
 
     @property
     def lent(self) -> int:

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from gpu_worker.ipc.link import Status
+from supervisor.dispatch.result import InferResult
 from supervisor.errors import DeadlineExceeded, InferenceFailed, NotFound, NotReady, Overloaded
-from tests.unit.supervisor.dispatch.bench import Bench, step
+from tests.unit.supervisor.dispatch.bench import Bench, Reply, step
 
 
 async def test_a_request_is_answered_and_its_slot_goes_home() -> None:
@@ -19,9 +20,9 @@ async def test_a_request_is_answered_and_its_slot_goes_home() -> None:
     assert (bench.lent, len(worker.submitted)) == (1, 1)
     bench.complete(worker)
     result = await answer
-    assert (result.lane, result.lane.generation, result.tensors) == (lane, 1, [])
+    assert (result.lane, result.lane.generation, result.tensors()) == (lane, 1, [])
     assert bench.lent == 0
-    assert lane.statistics.success.count == 1
+    assert lane.statistics.success_count == 1
     assert bench.dispatcher.recent_shapes.list() == [((1, 4),)]
 
 
@@ -111,14 +112,28 @@ async def test_who_goes_in_the_same_moment_as_a_worker_is_free_costs_no_run() ->
     bench = Bench(max_in_flight=1)
     lane = bench.serve("v1")
     (worker,) = bench.of(lane)
-    first, gone, last = await bench.asked(3)
-    gone.cancel()
+    replies: list[Reply] = []
+    _, gone, _ = [bench.submit(replies) for _ in range(3)]
+    await step()
+    bench.dispatcher.abandon(gone)
     bench.complete(worker)
+    bench.complete(worker)
+    assert worker.marks == [1, 3]
+    assert (len(replies), bench.lent) == (2, 0)
+
+
+async def test_who_goes_before_the_queue_was_looked_at_costs_no_run() -> None:
+    bench = Bench()
+    lane = bench.serve("v1")
+    (worker,) = bench.of(lane)
+    replies: list[Reply] = []
+    gone, _ = [bench.submit(replies) for _ in range(2)]
+    bench.dispatcher.abandon(gone)
+    bench.dispatcher.abandon(gone)
     await step()
     bench.complete(worker)
-    await asyncio.gather(first, last)
-    assert worker.marks == [1, 3]
-    assert bench.lent == 0
+    assert worker.marks == [2]
+    assert (len(replies), bench.lent) == (1, 0)
 
 
 async def test_who_goes_while_a_worker_runs_leaves_the_slot_to_it() -> None:
@@ -168,7 +183,6 @@ async def test_requests_keep_their_order_and_one_bell_rings_for_many() -> None:
         (Status.FAILED, b"bad \xff input", InferenceFailed, "model 'm' version 'v1': bad \ufffd"),
         (Status.TOO_LARGE, b"raise response_ring_mb", InferenceFailed, "raise response_ring_mb"),
         (Status.EXPIRED, b"", DeadlineExceeded, "model 'm' version 'v1' gave no answer in time"),
-        (Status.OK, b"\x01", InferenceFailed, "a worker's answer is broken"),
     ],
 )
 async def test_what_a_worker_could_not_do_is_an_error_that_says_so(
@@ -181,7 +195,18 @@ async def test_what_a_worker_could_not_do_is_an_error_that_says_so(
     with pytest.raises(error, match=message):
         await answer
     assert bench.lent == 0
-    assert (lane.statistics.success.count, lane.statistics.fail.count) == (0, 1)
+    assert (lane.statistics.success_count, lane.statistics.fail_count) == (0, 1)
+
+
+async def test_an_answer_that_is_no_table_is_an_error_that_says_so() -> None:
+    bench = Bench()
+    lane = bench.serve("v1")
+    (answer,) = await bench.asked()
+    bench.complete(bench.of(lane)[0], Status.OK, b"\x01")
+    result = await answer
+    with pytest.raises(InferenceFailed, match="'m' version 'v1': a worker's answer is broken"):
+        result.tensors()
+    assert bench.lent == 0
 
 
 async def test_a_drain_ends_with_the_last_request() -> None:
@@ -197,3 +222,61 @@ async def test_a_drain_ends_with_the_last_request() -> None:
     await draining
     await asyncio.gather(*answers)
     await lane.drained()
+
+
+async def test_a_reply_comes_once_and_not_before_submit_has_returned() -> None:
+    bench = Bench(max_in_flight=1, queue_limit=1)
+    lane = bench.serve("v1")
+    (worker,) = bench.of(lane)
+    replies: list[Reply] = []
+    first, _ = [bench.submit(replies) for _ in range(2)]
+    assert replies == []
+    with pytest.raises(Overloaded):
+        bench.submit(replies)
+    await step()
+    assert (len(replies), bench.lent) == (0, 2)
+    bench.complete(worker)
+    (answer,) = replies
+    assert isinstance(answer, InferResult)
+    bench.dispatcher.abandon(first)
+    bench.complete(worker)
+    assert (len(replies), bench.lent) == (2, 0)
+
+
+async def test_an_answer_that_was_waited_for_is_a_copy() -> None:
+    bench = Bench()
+    lane = bench.serve("v1")
+    (answer,) = await bench.asked()
+    bench.complete(bench.of(lane)[0], data=b"\0\0\0\0\x01\x02\x03\x04")
+    assert bytes((await answer).data) == b"\0\0\0\0\x01\x02\x03\x04"
+
+
+async def test_who_breaks_over_his_answer_harms_nobody_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench = Bench()
+    lane = bench.serve("v1")
+
+    def break_down(reply: Reply) -> None:
+        raise RuntimeError("no room")
+
+    slot = bench.arena.slots.take(100)
+    assert slot is not None
+    bench.dispatcher.submit(lane, slot, 100, 1, ((1, 4),), break_down, by_version=False)
+    (other,) = await bench.asked()
+    bench.complete(bench.of(lane)[0])
+    bench.complete(bench.of(lane)[0])
+    await other
+    assert bench.lent == 0
+    assert "an answer could not be given" in capsys.readouterr().out
+
+
+async def test_requests_of_one_wake_up_ring_one_bell() -> None:
+    bench = Bench(max_in_flight=8)
+    lane = bench.serve("v1")
+    answers = await bench.asked(5)
+    (worker,) = bench.of(lane)
+    assert (worker.marks, worker.bells) == ([1, 2, 3, 4, 5], 1)
+    while worker.in_flight:
+        bench.complete(worker)
+    await asyncio.gather(*answers)

@@ -16,7 +16,7 @@ async def test_what_a_dead_worker_held_goes_first_and_in_order() -> None:
     bench = Bench(max_in_flight=3)
     lane = bench.serve("v1")
     answers = await bench.asked(5)
-    bench.kill(bench.of(lane)[0], running=0)
+    bench.kill(bench.of(lane)[0])
     assert (bench.dispatcher.queued, bench.lent) == (5, 5)
     worker = bench.add_worker(lane)
     bench.dispatcher.pump()
@@ -68,7 +68,7 @@ async def test_requests_that_only_waited_survive_any_number_of_crashes() -> None
     for _ in range(10):
         (worker,) = bench.of(lane)
         bench.add_worker(lane)
-        bench.kill(worker, running=0)
+        bench.kill(worker)
     (worker,) = bench.of(lane)
     while bench.live:
         bench.complete(worker)
@@ -83,7 +83,7 @@ async def test_two_different_requests_that_ran_at_a_crash_are_no_poison() -> Non
     for nth in range(2):
         (worker,) = bench.of(lane)
         bench.add_worker(lane)
-        bench.kill(worker, running=list(worker.in_flight)[nth])
+        bench.kill(worker, list(worker.in_flight)[nth])
     (worker,) = bench.of(lane)
     while bench.live:
         bench.complete(worker)
@@ -153,7 +153,7 @@ async def test_who_has_gone_is_not_sent_again() -> None:
     gone, stays = await bench.asked(2)
     gone.cancel()
     await step()
-    bench.kill(bench.of(lane)[0], running=0)
+    bench.kill(bench.of(lane)[0])
     assert (bench.lent, bench.dispatcher.queued) == (1, 1)
     bench.complete(with_new_worker(bench, lane))
     await stays

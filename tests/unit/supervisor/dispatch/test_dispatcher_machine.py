@@ -131,8 +131,8 @@ class Traffic(RuleBasedStateMachine):
     def kill(self, data: st.DataObject) -> None:
         async def kill() -> None:
             worker = data.draw(st.sampled_from(list(self.bench.workers)))
-            running = data.draw(st.sampled_from([0, *worker.in_flight]))
-            self.bench.kill(worker, running)
+            ids = st.sampled_from([0, *worker.in_flight])
+            self.bench.kill(worker, *data.draw(st.lists(ids, unique=True)))
 
         self.run(kill())
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_worker.ipc.messages import PredictorSettings, Warmup
+from gpu_worker.ipc.messages import BatchingSettings, PredictorSettings, Warmup
 from supervisor.errors import VersionRejected
 from supervisor.repository.model_settings import ModelSettings, parse_model_settings
 from supervisor.settings import Settings
@@ -38,6 +38,8 @@ def refusal(text: str | bytes) -> str:
 def test_no_file_gives_the_defaults_and_the_servers_limits() -> None:
     settings = parse("")
     assert (settings.max_in_flight, settings.queue_limit) == (4, 1024)
+    assert (settings.max_batch_size, settings.max_queue_delay_us) == (1, 0)
+    assert (settings.preferred_batch_sizes, settings.pad) == ((), ())
     assert (settings.timeout_ms, settings.load_timeout_ms) == (30_000, 300_000)
     assert (settings.instances, settings.devices, settings.warmup) == (1, (), ())
     assert settings.check_finite
@@ -50,6 +52,16 @@ def test_no_file_gives_the_defaults_and_the_servers_limits() -> None:
         ("instances = 3", "instances", 3),
         ('devices = ["gpu:1"]', "devices", ("gpu:1",)),
         ("devices = []", "devices", ()),
+        ("max_batch_size = 2", "max_batch_size", 2),
+        ("max_queue_delay_us = 500", "max_queue_delay_us", 500),
+        ("preferred_batch_sizes = [8, 4, 8]", "preferred_batch_sizes", (4, 8)),
+        ("preferred_batch_sizes = []", "preferred_batch_sizes", ()),
+        (
+            "[pad]\nx = [0, 0, 0, 32]\ny = []",
+            "pad",
+            (("x", (0, 0, 0, 32)), ("y", ())),
+        ),
+        ("[pad]", "pad", ()),
         ("max_in_flight = 16", "max_in_flight", 16),
         ("queue_limit = 5", "queue_limit", 5),
         ("timeout_ms = 100", "timeout_ms", 100),
@@ -113,6 +125,8 @@ def test_a_bad_flag_is_refused_by_name(name: str, value: str) -> None:
             'devices = ["gpu:7", "cpu"]',
             "model.toml: devices names cpu, gpu:7, the server has gpu:0",
         ),
+        ("pad = 1", "model.toml: pad = 1: must be a table [pad] with lines like x = [0, 0, 0, 32]"),
+        ("[[pad]]\nx = [1]", "model.toml: pad = [{'x': [1]}]: must be a table [pad]"),
         ("warmup = 1", "model.toml: warmup = 1: must be tables [[warmup]] with lines like"),
         ("warmup = [1]", "model.toml: warmup = [1]: must be tables [[warmup]]"),
         ("[warmup]\nx = [1]", "model.toml: warmup = {'x': [1]}: must be tables [[warmup]]"),
@@ -126,6 +140,55 @@ def test_other_bad_values_are_refused_by_name(text: str, message: str) -> None:
 def test_a_bad_warmup_shape_is_refused_by_its_input(shape: str) -> None:
     text = refusal(f"[[warmup]]\nx = [1, 3]\n[[warmup]]\nx = {shape}")
     assert re.search(r": x = .* must be a list of positive whole numbers$", text)
+
+
+@pytest.mark.parametrize(
+    "sizes", ["4", '"4"', "[0]", "[-1]", "[1.0]", "[true]", '["4"]', "[65537]", "[[4]]"]
+)
+def test_bad_batch_sizes_are_refused_by_name(sizes: str) -> None:
+    text = refusal(f"preferred_batch_sizes = {sizes}")
+    assert text.startswith("model.toml: preferred_batch_sizes = ")
+    assert text.endswith(": must be a list of whole numbers from 1, such as [4, 8]")
+
+
+@pytest.mark.parametrize(
+    "multiples", ["32", '"32"', "[-1]", "[1.0]", "[true]", '["8"]', "[65537]", "[[8]]", "{ a = 1 }"]
+)
+def test_bad_multiples_are_refused_by_their_input(multiples: str) -> None:
+    text = refusal(f"[pad]\ny = [0, 8]\nx = {multiples}")
+    assert text.startswith("model.toml: pad = ")
+    assert re.search(r": x = .* must be a list of whole numbers from 0$", text)
+
+
+def test_the_batching_gets_its_part() -> None:
+    settings = parse(
+        "max_batch_size = 8\nmax_queue_delay_us = 100\npreferred_batch_sizes = [4]\n"
+        "[pad]\nx = [0, 32]\n"
+    )
+    assert settings.batching() == BatchingSettings(8, 100, [4], {"x": [0, 32]})
+    assert parse("").batching() == BatchingSettings()
+
+
+@pytest.mark.parametrize(
+    ("server", "text", "batch", "ahead"),
+    [
+        (1, "", 1, 4),
+        (1, "max_batch_size = 1", 1, 4),
+        (1, "max_batch_size = 2", 2, 4),
+        (1, "max_batch_size = 8", 8, 16),
+        (1, "max_batch_size = 256", 256, 256),
+        (8, "", 8, 16),
+        (8, "max_batch_size = 0", 8, 16),
+        (8, "max_batch_size = 1", 1, 4),
+        (8, "max_batch_size = 2\nmax_in_flight = 3", 2, 3),
+        (8, "max_in_flight = 1", 8, 1),
+    ],
+)
+def test_a_batch_gets_enough_requests_to_be_made_of(
+    server: int, text: str, batch: int, ahead: int
+) -> None:
+    settings = parse_model_settings(text.encode(), Settings(max_batch_size=server))
+    assert (settings.max_batch_size, settings.max_in_flight) == (batch, ahead)
 
 
 @pytest.mark.parametrize(

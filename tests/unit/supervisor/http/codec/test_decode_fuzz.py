@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gpu_worker.ipc.tensors import ALIGNMENT, align, read_table, table_size
 from supervisor.errors import BadRequest
 from supervisor.http.codec.decode import decode_request
-from supervisor.http.codec.payload import payload_size, write_payload
+from supervisor.http.codec.payload import lay_out, write_payload
 from tests.unit.supervisor.http.codec.requests import CONTRACT, Built, requests
 
 scalars = (
@@ -87,11 +87,13 @@ def test_the_payload_holds_the_tensors_that_the_table_names(built: Built, gap: i
     body = built.body
     request = decode_request(memoryview(body), built.header_length, built.contract)
     at = table_size(len(request.inputs)) + gap
-    size = payload_size(request, at, len(body))
-    payload = memoryview(bytearray(b"\xee" * (max(size, at + len(body)) + ALIGNMENT)))
+    layout = lay_out(request.inputs, at, len(body))
+    room = max(layout.length, at + len(body))
+    payload = memoryview(bytearray(b"\xee" * (room + ALIGNMENT)))
     payload[at : at + len(body)] = body
-    length = write_payload(payload, request, at, len(body))
-    assert length <= size
+    write_payload(payload, layout, [one.array for one in request.inputs if one.array is not None])
+    length = layout.length
+    assert bytes(payload[room:]) == b"\xee" * ALIGNMENT
     tensors = read_table(payload[:length])
     assert [tensor.index for tensor in tensors] == list(range(len(built.arrays)))
     spans = []
@@ -115,9 +117,10 @@ def test_binary_data_that_starts_on_a_cache_line_stays_there(built: Built) -> No
     request = decode_request(memoryview(built.body), header, built.contract)
     at = align(table_size(len(request.inputs)) + header) - header
     first = min(one.offset for one in request.inputs if one.array is None)
-    payload = memoryview(bytearray(payload_size(request, at, len(built.body)) + ALIGNMENT))
+    layout = lay_out(request.inputs, at, len(built.body))
+    payload = memoryview(bytearray(layout.length))
     payload[at : at + len(built.body)] = built.body
-    length = write_payload(payload, request, at, len(built.body))
-    offsets = [tensor.offset for tensor in read_table(payload[:length])]
+    write_payload(payload, layout, [one.array for one in request.inputs if one.array is not None])
+    offsets = [tensor.offset for tensor in read_table(payload)]
     assert at + first in offsets
     assert (at + first) % ALIGNMENT == 0

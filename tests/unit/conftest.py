@@ -4,5 +4,10 @@ from __future__ import annotations
 
 import hypothesis
 
-hypothesis.settings.register_profile("unit", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "unit",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("unit")

@@ -1,0 +1,151 @@
+"""Minutes of full load with reloads: `python -m benchmarks.soak`.
+
+Owns a run that looks for what grows: one line per minute with latency, errors and the memory of
+every kind of process, and at the end the drift from the first third to the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bare import run_bare
+from benchmarks.deployment import Deployment, deploy
+from benchmarks.drift import Minute, drift, minute_header, minute_line
+from benchmarks.errors import BenchError
+from benchmarks.exports import exports
+from benchmarks.generator import Generator, Outcome
+from benchmarks.machine import machine_facts
+from benchmarks.models import MODELS
+from benchmarks.options import add_server_options
+from benchmarks.percentiles import Latencies, corrected
+from benchmarks.records import good, read_records
+from benchmarks.work_folder import work_folder
+
+_WARM_RELOADS = 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak",
+        description="Full load with a new version every few seconds; a line per minute.",
+    )
+    reloadable = [name for name, model in MODELS.items() if model.exports > 1]
+    parser.add_argument("--minutes", type=float, default=30.0, help="[30]")
+    parser.add_argument("--model", choices=reloadable, default="mobilenet_v2")
+    parser.add_argument("--concurrency", type=int, default=8, help="[8]")
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds per version [2]")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="constant rate instead of full load, requests/s"
+    )
+    add_server_options(parser)
+    return parser
+
+
+def watch(deployment: Deployment, options: argparse.Namespace) -> tuple[list[Minute], Outcome]:
+    """Load, publish and measure minute by minute.
+
+    Raises:
+        BenchError: the generator or the server ended.
+
+    """
+    publisher, server = deployment.publisher, deployment.server
+    generator = Generator(
+        server.port, deployment.request("binary"), deployment.folder,
+        concurrency=options.concurrency, seconds=60 * options.minutes, rate=options.rate,
+        expected=deployment.bare.outputs,
+    )  # fmt: skip
+    minutes: list[Minute] = []
+    read = 0
+    end = generator.started + 60 * options.minutes
+    print(minute_header(list(server.tree.memory_mb())), flush=True)
+    try:
+        while (begin := generator.started + 60 * len(minutes)) < end - 1:
+            until = min(begin + 60, end)
+            before = publisher.count
+            publisher.publish_every(options.interval, until)
+            time.sleep(0.2)  # the generator writes records ten times a second
+            records = read_records(generator.records, read)
+            read += len(records)
+            answers = good(records)
+            interval = 0.0
+            if not options.rate:
+                interval = 1000 * (until - begin) * options.concurrency / max(1, len(answers))
+            minutes.append(Minute(
+                len(minutes) + 1, len(answers) / (until - begin),
+                Latencies.of(corrected(answers["ms"], interval)),
+                len(records) - len(answers), publisher.count - before, server.tree.memory_mb(),
+            ))  # fmt: skip
+            print(minute_line(minutes[-1]), flush=True)
+        return minutes, generator.outcome()
+    finally:
+        if generator.running():
+            generator.stop()
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Soak one model.
+
+    Raises:
+        BenchError: it cannot be done.
+
+    """
+    model = MODELS[options.model]
+    folders = exports([model])[model.name]
+    facts = machine_facts()
+    print(f"{model.title}, {options.minutes:g} minutes, a version every {options.interval:g} s")
+    bare = run_bare(model, folders, [1], 3.0)
+    with (
+        work_folder(options.work_dir) as work,
+        deploy(
+            model, bare, folders, work, dict(options.server_option), dict(options.model_option)
+        ) as deployment,
+    ):
+        for _ in range(_WARM_RELOADS):
+            deployment.publisher.publish()
+            deployment.server.wait_serving(model.name, deployment.publisher.version)
+        minutes, outcome = watch(deployment, options)
+    served = sum(version.startswith("v") for version in outcome.versions)
+    print(f"{deployment.publisher.count} versions published, {served} seen in answers, "
+          f"{outcome.checked} answers compared with the bare predictor's")  # fmt: skip
+    for kind, count in outcome.problems.items():
+        print(f"  {count} × {kind}")
+    found = drift(minutes)
+    for what, change in found.items():
+        print(f"drift of {what}: {change:+.1f} %")
+    return {
+        "machine": facts,
+        "settings": {key: str(value) for key, value in vars(options).items()},
+        "bare": asdict(bare.results[1]),
+        "minutes": [asdict(minute) for minute in minutes],
+        "published": deployment.publisher.count,
+        "served": served,
+        "errors": sum(outcome.problems.values()),
+        "error_kinds": outcome.problems,
+        "drift_percent": found,
+    }
+
+
+def main() -> int:
+    """Soak, print and write; status 1 when something was no good answer."""
+    options = _parser().parse_args()
+    try:
+        found = run(options)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if options.json:
+        path: Path = options.json
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        print(f"figures: {path}")
+    return 1 if found["errors"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

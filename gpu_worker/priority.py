@@ -1,0 +1,74 @@
+"""Priority: a worker that loads steps back behind those that serve.
+
+Owns the niceness of all threads of this process, Paddle's among them: one that was made during a
+load would otherwise stay low for ever. Never lowers what it could not raise again. Runs in the
+worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_CAP_SYS_NICE: Final = 1 << 23
+_LOWEST: Final = 19
+_WHOLE_UID_MAP: Final = ["0", "0", "4294967295"]
+
+
+def may_return(nice: int, status: str, uid_map: str, limit: int) -> bool:
+    """Say whether a process of this kind may go back to the niceness `nice`.
+
+    Args:
+        nice: -20 to 19.
+        status: what /proc/self/status says, for the effective capabilities.
+        uid_map: what /proc/self/uid_map says; in a user namespace the capability counts nothing.
+        limit: the soft RLIMIT_NICE, -1 for none.
+
+    """
+    if limit == resource.RLIM_INFINITY or nice >= 20 - limit:
+        return True
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    capable = found is not None and bool(int(found[1], 16) & _CAP_SYS_NICE)
+    return capable and uid_map.split() == _WHOLE_UID_MAP
+
+
+def _may_return_here(nice: int) -> bool:
+    return may_return(
+        nice,
+        Path("/proc/self/status").read_text(),
+        Path("/proc/self/uid_map").read_text(),
+        resource.getrlimit(resource.RLIMIT_NICE)[0],
+    )
+
+
+@contextmanager
+def lowered(by: int) -> Iterator[bool]:
+    """Run a block with a niceness raised by `by`; gives whether it is.
+
+    Nothing changes where `by` is 0 or the process may not go back.
+    """
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    if by <= 0 or not _may_return_here(before):
+        yield False
+        return
+    _set_all(min(before + by, _LOWEST))
+    try:
+        yield True
+    finally:
+        try:
+            _set_all(before)
+        except PermissionError as error:  # a security module may know better
+            sys.stderr.write(f"the worker keeps a low priority after a load: {error}\n")
+
+
+def _set_all(nice: int) -> None:
+    """Set every thread; Linux has a niceness for each."""
+    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
+        with suppress(ProcessLookupError):  # it has just ended
+            os.setpriority(os.PRIO_PROCESS, int(thread), nice)

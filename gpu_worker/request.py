@@ -1,0 +1,52 @@
+"""A request as the worker holds it: a submission, its payload, its layout.
+
+Owns how a submission becomes a request, or is refused before anything runs. Runs in the worker.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gpu_worker.ipc.link import SOLO, Submission
+from gpu_worker.layout import Group, Layout, Layouts
+from gpu_worker.links import AttachedLink
+
+
+class Request(NamedTuple):
+    """One request that waits or runs; what it has in common with others, see `batching.Waiting`.
+
+    `payload` views the slot, which is the request's until it is answered.
+    """
+
+    link: AttachedLink
+    submission: Submission
+    payload: memoryview
+    layout: Layout
+    group: Group | None
+    rows: int
+    submitted_ns: int
+    alone: bool
+
+
+def request_of(
+    link: AttachedLink, submission: Submission, layouts: Layouts, load_id: int
+) -> Request | None:
+    """Take a submission in; None when its slot or its load are not what it says.
+
+    Raises:
+        ValueError: the payload is not one that the model takes.
+
+    """
+    if submission.load_id & ~SOLO != load_id:
+        return None
+    payload = link.arena.payload(
+        submission.slot_offset, submission.length, submission.slot_reuse, submission.request_id
+    )
+    if payload is None:
+        return None
+    layout = layouts.read(payload)
+    group = layout.group
+    alone = group is None or not group.batchable or submission.load_id >= SOLO
+    return Request(
+        link, submission, payload, layout, group, layout.rows, submission.submitted_ns, alone
+    )

@@ -1,0 +1,239 @@
+"""An exchange: one inference of a connection, from its head to its answer.
+
+Owns the body's slot, the request that waits for a worker, and the task that large JSON takes. A
+connection has at most one at a time. No task is made where a callback does. Runs on the
+supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from gpu_worker.ipc.tensors import table_size
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.request import InferRequest
+from supervisor.dispatch.result import Answer, InferResult
+from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
+from supervisor.http.body import Body
+from supervisor.http.codec.answer_form import AnswerForm
+from supervisor.http.codec.decode import decode_header
+from supervisor.http.codec.plan import Arrays, InferPlan, plan_of
+from supervisor.http.front import Front
+from supervisor.http.heads import UNKNOWN, Head
+from supervisor.http.placing import place, start_of
+
+log = structlog.get_logger()
+
+
+class Client(Protocol):
+    """Whom an exchange answers."""
+
+    def send(self, parts: Sequence[Any], *, close: bool) -> None:
+        """Write an answer; the exchange is over."""
+
+
+class Exchange:
+    """One inference at a time."""
+
+    def __init__(self, front: Front, client: Client) -> None:
+        self.filling: memoryview | None = None  # what is missing of a body goes here
+        self.busy = False
+        self._front = front
+        self._client = client
+        self._body: Body | None = None
+        self._head = UNKNOWN
+        self._dispatcher: Dispatcher | None = None
+        self._plan: InferPlan | None = None
+        self._request: InferRequest | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def give_up(self) -> None:
+        """Let go of whatever is under way: the client has gone."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._request is not None and self._dispatcher is not None:
+            self._dispatcher.abandon(self._request)
+        if self.filling is not None:
+            self._front.late_bodies.forget(self)
+            self.filling = None
+        self._drop_body()  # while the JSON worker reads it, the slot is not the body's
+
+    def _drop_body(self) -> None:
+        if self._body is not None:
+            self._body.drop()
+            self._body = None
+
+    # The body
+
+    def begin(
+        self, head: Head, dispatcher: Dispatcher, lane: Lane, data: bytes, at: int
+    ) -> bytes | None:
+        """Take a slot and what there is of the body at `at`; gives the bytes behind it.
+
+        None says that the slow path shall refuse it.
+        """
+        arena, length = self._front.arena, head.length
+        start = start_of(table_size(len(lane.contract.inputs)), head.json_length or 0)
+        slot = arena.slots.take(start + length)
+        have = min(len(data) - at, length)
+        self._head = head
+        self.busy = True
+        if slot is None:
+            if have < length:
+                self.busy = False
+                return None
+            self._refuse(Overloaded("the request arena is full (arena_mb); try again later"))
+            return data[at + length :]
+        self._dispatcher = dispatcher
+        self._body = Body(arena, slot, start, length)
+        payload = arena.payload(slot)
+        payload[start : start + have] = memoryview(data)[at : at + have]
+        if have == length:
+            self._decode()
+        else:
+            self.filling = payload[start + have : start + length]
+            timeout_ns = int(self._front.body_timeout_s * 1_000_000_000)
+            self._front.late_bodies.watch(self, time.monotonic_ns() + timeout_ns)
+        return data[at + have :]
+
+    def filled(self, nbytes: int) -> None:
+        """Take note of bytes that came into `filling`."""
+        filling = self.filling
+        assert filling is not None
+        if nbytes < len(filling):
+            self.filling = filling[nbytes:]
+            return
+        self.filling = None
+        self._front.late_bodies.forget(self)
+        self._decode()
+
+    def body_is_late(self) -> None:
+        """Refuse a body that has not arrived in time."""
+        missing = 0 if self.filling is None else len(self.filling)
+        self.filling = None
+        self._drop_body()
+        self._head = replace(self._head, keep_alive=False)
+        self._refuse(
+            BodyTimeout(
+                f"the body did not arrive within {self._front.body_timeout_s:g} s "
+                f"(body_timeout_ms); {self._head.length - missing} bytes did"
+            )
+        )
+
+    def _decode(self) -> None:
+        """Make tensors of a body that has arrived, and queue the request."""
+        body, head, dispatcher = self._body, self._head, self._dispatcher
+        assert body is not None
+        assert dispatcher is not None
+        if self._front.large_json.is_large(body, head.json_length):
+            self._task = self._front.spawn(self._decode_elsewhere(body, dispatcher))
+            return
+        try:
+            lane = dispatcher.lane(head.version)  # a body takes time, there may have been a switch
+            plans = self._front.codecs.of(lane).plans
+            plan, arrays = plans.find(body.view(), head.json_length, body.at)
+            self._submit(dispatcher, lane, body, plan, arrays)
+        except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
+            self._fail(error)
+
+    async def _decode_elsewhere(self, body: Body, dispatcher: Dispatcher) -> None:
+        head = self._head
+        try:
+            header = await self._front.large_json.parse(body, head.json_length)
+            self._task = None  # before the answer: the next exchange may begin with it
+            lane = dispatcher.lane(head.version)
+            at = body.length if head.json_length is None else head.json_length
+            decoded = decode_header(header, lane.contract, at, body.length)
+            plan, arrays = plan_of(decoded, body.at, body.length)
+            self._submit(dispatcher, lane, body, plan, arrays)
+        except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
+            self._task = None
+            self._fail(error)
+
+    def _submit(
+        self, dispatcher: Dispatcher, lane: Lane, body: Body, plan: InferPlan, arrays: Arrays
+    ) -> None:
+        place(body, plan, arrays)
+        self._plan = plan
+        self._body = None
+        self._request = dispatcher.submit(
+            lane,
+            body.take(),
+            plan.layout.length,
+            plan.output_mask,
+            plan.shapes,
+            self._replied,
+            by_version=self._head.version is not None,
+            timeout_s=plan.timeout_s,
+        )
+
+    # The answer
+
+    def _replied(self, answer: Answer) -> None:
+        self._request = None
+        if not isinstance(answer, InferResult):
+            self._refuse(answer)
+            return
+        plan = self._plan
+        assert plan is not None
+        try:
+            form = self._front.codecs.of(answer.lane).forms.find(plan, answer)
+            if self._front.large_json.answer_is_large(form, answer):
+                self._task = self._front.spawn(self._write_elsewhere(form, answer.copy()))
+                return
+            self._answer(form, answer, {})
+        except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
+            self._fail(error)
+
+    async def _write_elsewhere(self, form: AnswerForm, answer: InferResult) -> None:
+        try:
+            texts = await self._front.large_json.write(form, answer)
+            self._task = None  # before the answer: the next exchange may begin with it
+            self._answer(form, answer, texts)
+        except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
+            self._task = None
+            self._fail(error)
+
+    def _answer(self, form: AnswerForm, answer: InferResult, texts: dict[int, bytes]) -> None:
+        json, data = form.header_json(answer.data, texts), answer.data
+        head = form.fixed_head or form.head(len(json))
+        self._send([head, self._last_lines(), json, *(data[a:b] for a, b in form.spans)])
+
+    def _fail(self, error: Exception) -> None:
+        """Answer with what went wrong, unless the answer has been given."""
+        self._drop_body()
+        if isinstance(error, RequestError):
+            self._refuse(error)
+            return
+        log.error("an exchange broke", model=self._head.model, exc_info=error)
+        if self.busy:
+            self._refuse(InferenceFailed("internal error"))
+
+    def _refuse(self, error: RequestError) -> None:
+        body = orjson.dumps({"error": str(error)})
+        phrase = HTTPStatus(error.status).phrase
+        head = f"HTTP/1.1 {error.status} {phrase}\r\nContent-Type: application/json\r\n"
+        if error.retry_after_s is not None:
+            head += f"Retry-After: {error.retry_after_s}\r\n"
+        head += f"Content-Length: {len(body)}\r\n"
+        self._send([head.encode(), self._last_lines(), body])
+
+    def _closes(self) -> bool:
+        return self._front.stopping or not self._head.keep_alive
+
+    def _last_lines(self) -> bytes:
+        close = b"Connection: close\r\n" if self._closes() else b""
+        return self._front.date() + close + b"\r\n"
+
+    def _send(self, parts: Sequence[Any]) -> None:
+        self.busy = False
+        self._client.send(parts, close=self._closes())

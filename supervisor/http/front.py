@@ -1,0 +1,133 @@
+"""The front: what all connections share.
+
+Owns the connections, the buffer that heads arrive in, what is known of heads and lanes, and the
+order to stop. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aiohttp.base_protocol import BaseProtocol
+
+from gpu_worker.ipc.arena import RequestArena
+from supervisor.deadlines import Deadlines
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.http.codec.lane_codec import Codecs
+from supervisor.http.heads import Heads
+from supervisor.http.large_json import LargeJson
+
+if TYPE_CHECKING:
+    from supervisor.http.connection import Connection
+    from supervisor.http.exchange import Exchange
+
+_SCRATCH: Final = 1 << 15  # a head, and the body with it where it is small
+_IDLE_S: Final = 3630  # a connection without a request for so long is closed, as aiohttp does
+_SWEEP_S: Final = 300.0
+
+FindDispatcher = Callable[[str], Dispatcher | None]
+
+
+class SlowPath(Protocol):
+    """aiohttp's handling of one connection, for what the fast path does not take."""
+
+    @property
+    def idle(self) -> bool:
+        """Say whether it waits for the next request."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def pause_writing(self) -> None:
+        """Stop writing."""
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+
+
+class Front:
+    """Shared by all connections of this process."""
+
+    def __init__(
+        self,
+        arena: RequestArena,
+        find: FindDispatcher,
+        codecs: Codecs,
+        large_json: LargeJson,
+        *,
+        largest_body: int,
+        body_timeout_s: float,
+    ) -> None:
+        self.arena = arena
+        self.find = find
+        self.codecs = codecs
+        self.large_json = large_json
+        self.largest_body = largest_body
+        self.body_timeout_s = body_timeout_s
+        self.stopping = False
+        self.heads = Heads()
+        self.scratch = memoryview(bytearray(_SCRATCH))
+        self.connections: set[Connection] = set()
+        self.slow_path: Callable[[], BaseProtocol] | None = None  # the server sets it
+        self.late_bodies: Deadlines[Exchange] = Deadlines(lambda one: one.body_is_late())
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._second = 0
+        self._date = b""
+        self._gone = asyncio.Event()
+        self._sweep = self._loop.call_later(_SWEEP_S, self._close_idle)
+
+    def date(self) -> bytes:
+        """Give the header `Date`, made anew when the second has changed."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._date
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what a callback cannot wait for."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def forget(self, connection: Connection) -> None:
+        """Take note that a connection has ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._gone.set()
+
+    def _close_idle(self) -> None:
+        self._sweep = self._loop.call_later(_SWEEP_S, self._close_idle)
+        before = time.monotonic_ns() - _IDLE_S * 1_000_000_000
+        for connection in list(self.connections):
+            connection.close_if_idle(since_ns=before)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Close idle connections, let the others finish, cut them off when time is up."""
+        self.stopping = True
+        self._sweep.cancel()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.connections:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for connection in list(self.connections):
+                connection.cut_off()
+            self.late_bodies.close()

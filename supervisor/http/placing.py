@@ -1,0 +1,42 @@
+"""Placing: a request's tensors are put where the worker will read them.
+
+Owns the move to a larger slot, where what JSON says takes more room than its text. Runs on the
+supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+from supervisor.errors import Overloaded, TooLarge
+from supervisor.http.body import Body
+from supervisor.http.codec.payload import write_payload
+from supervisor.http.codec.plan import Arrays, InferPlan
+
+
+def place(body: Body, plan: InferPlan, arrays: Arrays) -> None:
+    """Write the tensor table and JSON's arrays into the body's slot, or into a larger one.
+
+    Raises:
+        TooLarge: no slot is large enough.
+        Overloaded: none is free.
+
+    """
+    slots, needed = body.arena.slots, plan.layout.length
+    assert body.slot is not None
+    if needed > slots.largest_payload:
+        raise TooLarge(
+            f"the tensors take {needed} bytes, more than the largest slot of the request "
+            "arena (max_request_mb); send them as binary data"
+        )
+    if needed > body.slot.capacity:
+        slot = slots.take(needed)
+        if slot is None:
+            raise Overloaded("the request arena is full (arena_mb); try again later")
+        body.arena.payload(slot)[body.at : body.at + body.length] = body.view()
+        body.drop()
+        body.slot = slot
+    write_payload(body.arena.payload(body.slot), plan.layout, arrays)
+
+
+def start_of(table_bytes: int, json_length: int) -> int:
+    """Say where a body begins, so that binary data behind its JSON starts on a cache line."""
+    return (table_bytes + json_length + 63 & -64) - json_length

@@ -1,0 +1,87 @@
+"""A port: one worker as a dispatcher sees it.
+
+Owns one link to the worker, the requests that it holds for this process, and the load that they are
+meant for. Never waits and knows nothing of processes. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from gpu_worker.ipc.link import Completion, SupervisorEnd
+from supervisor.dispatch.request import InferRequest
+from supervisor.workers.events import Holder, PortEvents
+
+log = structlog.get_logger()
+
+
+class WorkerPort:
+    """Sends requests to one worker and takes its answers."""
+
+    def __init__(
+        self, number: int, device: str, link: SupervisorEnd, events: PortEvents[Any]
+    ) -> None:
+        """Take the link over; `events` is told of answers."""
+        self.number = number
+        self.device = device
+        self.lane: Holder | None = None
+        self.load_id = 0
+        self.in_flight: dict[int, InferRequest] = {}
+        self.answered = 0
+        self.stale = 0
+        self.last_progress = 0.0
+        self._link = link
+        self._port_events = events
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(link.completion_bell.fd, self.collect)
+
+    def submit(self, requests: Sequence[InferRequest]) -> None:
+        """Put requests onto the submission ring and ring once; they are in `in_flight` already."""
+        if len(self.in_flight) == len(requests):
+            self.last_progress = self._loop.time()
+        now_ns, load_id = time.monotonic_ns(), self.load_id
+        self._link.submit([request.submission(load_id, now_ns) for request in requests])
+
+    def collect(self) -> None:
+        """Take all answers that the doorbell counted."""
+        try:
+            completions = self._link.completions()
+            for completion in completions:
+                self._take(completion)
+        except ValueError as error:
+            self.broken(error)
+            return
+        if completions:
+            self.last_progress = self._loop.time()
+            self._port_events.worker_pumped(self)
+
+    def broken(self, error: ValueError) -> None:
+        """Take note that the worker wrote nonsense into its rings."""
+        log.error("a worker broke its rings", worker=self.number, reason=str(error))
+
+    def _take(self, completion: Completion) -> None:
+        responses = self._link.responses
+        request = self.in_flight.get(completion.request_id)
+        if request is None or request.slot.reuse != completion.slot_reuse:
+            self.stale += 1
+        else:
+            data = responses.view(completion.position, completion.length)
+            del self.in_flight[completion.request_id]
+            self.answered += 1
+            self._port_events.worker_completed(self, request, completion, data)
+        responses.release_to(completion.position, completion.length)
+
+    def running(self) -> tuple[int, ...]:
+        """Give the ids of the requests that the worker is running, or was when it ended."""
+        return self._link.running()
+
+    def close(self) -> None:
+        """Give the link back, after the worker has ended and its last answers were collected."""
+        self._loop.remove_reader(self._link.completion_bell.fd)
+        # In a thread: the kernel takes milliseconds to take megabytes back.
+        self._loop.run_in_executor(None, self._link.close)
