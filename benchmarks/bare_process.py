@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from paddle import inference
@@ -20,6 +20,8 @@ from paddle import inference
 from benchmarks.exports import program_and_params
 from benchmarks.models import MODELS, Floats
 from benchmarks.percentiles import Latencies
+
+_WARM_UP_RUNS: Final = 6  # until the allocator has grown to what a run needs
 
 
 class Predictor:
@@ -47,11 +49,12 @@ class Predictor:
 
 
 def measure(predictor: Predictor, array: Floats, seconds: float) -> dict[str, float]:
-    """Run one input in a closed loop for so long; a third of it before the clock starts."""
+    """Run one input in a closed loop for so long; before the clock starts, a third of it."""
     clock = time.perf_counter
-    end = clock() + max(seconds / 3, 0.3)
-    while clock() < end:
+    end, runs = clock() + max(seconds / 3, 0.3), 0
+    while clock() < end or runs < _WARM_UP_RUNS:
         predictor.infer(array)
+        runs += 1
     times: list[float] = []
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = last = clock()

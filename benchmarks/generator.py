@@ -38,6 +38,7 @@ class Outcome:
     wrong: dict[str, int]
     checked: int
     cpu_s: float
+    late_ms: Latencies  # open loop: by how much the generator itself was late to send
 
     @property
     def problems(self) -> dict[str, int]:
@@ -123,7 +124,8 @@ class Generator:
         if self._process.returncode != 0:
             raise BenchError("the load generator failed; its reason stands above")
         found: dict[str, Any] = json.loads(text.splitlines()[-1])
-        return Outcome(records=read_records(self.records), **found)
+        late = Latencies(**found.pop("late_ms"))
+        return Outcome(records=read_records(self.records), late_ms=late, **found)
 
     def stop(self) -> None:
         """End it, whatever it does."""

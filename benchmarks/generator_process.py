@@ -18,6 +18,7 @@ import json
 import resource
 import sys
 import time
+from array import array
 from collections import Counter, deque
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ import uvloop
 
 from benchmarks.connection import Connection, Head
 from benchmarks.interval_timer import IntervalTimer
+from benchmarks.percentiles import Latencies
 from benchmarks.records import RecordWriter
 from benchmarks.wire import difference, read_values
 
@@ -56,6 +58,7 @@ class Generator:
         self._versions: dict[str, int] = {}
         self._idle: deque[Connection] = deque()
         self._due: deque[float] = deque()  # open loop: when requests that wait were to start
+        self._late_ms = array("f")  # open loop: by how much this process itself was late
         self._under_way = 0
         self._begun = False
         self._stopping = False
@@ -102,6 +105,7 @@ class Generator:
             "errors": dict(self._errors),
             "wrong": dict(self._wrong),
             "checked": self._checked,
+            "late_ms": Latencies.of(np.array(self._late_ms)).as_dict(),
             "cpu_s": _cpu_seconds() - cpu_s,
         }
 
@@ -117,6 +121,7 @@ class Generator:
         self._check_due = bool(self._expected)
 
     def _beat(self, beats: int) -> None:
+        self._late_ms.append(1000 * (time.monotonic() - self._next))
         for _ in range(beats):
             if self._idle:
                 self._send(self._idle.popleft(), self._next)

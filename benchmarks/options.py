@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--reload-seconds", type=float, metavar="S",
         help="time with reloads, and as much without [60]; quick: [8]")  # fmt: skip
     add("--interval", type=float, default=2.0, help="seconds from a version to the next [2]")
-    add("--open-share", type=float, default=0.6, metavar="SHARE",
-        help="constant rate of the open loop, as a share of the closed loop's [0.6]")  # fmt: skip
+    add("--open-share", type=float, default=0.4, metavar="SHARE",
+        help="constant rate of the open loop, as a share of the closed loop's [0.4]")  # fmt: skip
     add("--own-generator", action="store_true", help="do not use wrk, also where it is installed")
     add("--plot", type=Path, metavar="FILE", help="latency over time as .svg or .png")
     add_server_options(parser)

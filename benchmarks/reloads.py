@@ -60,6 +60,7 @@ class ReloadRow:
     errors: int
     error_kinds: dict[str, int]
     checked: int
+    generator_late: Latencies  # open loop: the part of the latencies that is the generator's own
     requests_s_without: float
     requests_s_with: float
     without: Latencies
@@ -147,6 +148,7 @@ def _row(
         errors=sum(outcome.problems.values()),
         error_kinds=outcome.problems,
         checked=outcome.checked,
+        generator_late=outcome.late_ms,
         requests_s_without=len(quiet) / quiet_s,
         requests_s_with=len(busy) / windows.busy_s,
         without=Latencies.of(corrected(quiet["ms"], interval_ms)),

@@ -147,6 +147,12 @@ class Suite:
             rate = max(1.0, round(options.open_share * row.requests_s_without))
             self.report.reloads.append(row)
             self._say(reload_table([row]))
+            if row.rate:
+                late = row.generator_late
+                self._say(
+                    f"  of that the generator's own lateness: p50 {late.p50_ms:.2f} ms, "
+                    f"p99 {late.p99_ms:.2f} ms, max {late.max_ms:.1f} ms"
+                )
             for kind, count in row.error_kinds.items():
                 self._say(f"  {count} × {kind}")
 

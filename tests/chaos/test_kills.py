@@ -48,8 +48,8 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
     repository.publish("mlp", "v1", models.mlp(1))
     before = set(SHARED_MEMORY.iterdir())
     server = serve(repository).wait_ready()
-    workers = server.children()
-    assert len(workers) == 3  # a worker, a spare, the JSON worker
+    # A worker, a spare, the JSON worker; importing Paddle starts a shell for a moment.
+    workers = wait_for(lambda: exactly(3, server.children()), "three children")
     with Load(server.port, {"v1": mlp_outputs(models.mlp(1))}) as load:
         load.wait_answers(10)
         server.kill()
@@ -68,6 +68,16 @@ def test_a_killed_supervisor_takes_a_loading_worker_along(
     workers = server.children()
     server.kill()
     wait_for(lambda: not any(alive(worker) for worker in workers), "no worker is left", 2)
+
+
+def exactly(count: int, found: list[psutil.Process]) -> list[psutil.Process]:
+    return found if len(found) == count else []
+
+
+def has_worked(pid: int, seconds: float = 0.05) -> Callable[[], bool]:
+    """See a process use so much CPU from now on."""
+    before = psutil.Process(pid).cpu_times().user
+    return lambda: bool(psutil.Process(pid).cpu_times().user - before >= seconds)
 
 
 def gone(pid: int) -> Callable[[], bool]:
@@ -125,6 +135,7 @@ def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are_not(
     for _ in range(2):
         (pid,) = wait_for(lambda: server.serving_pids("mlp"), "a worker serves")
         wait_for(lambda: in_flight(server) == 3, "three are in flight again")
+        wait_for(has_worked(pid), "the worker runs the first of them")
         os.kill(pid, signal.SIGKILL)
         wait_for(gone(pid), "it is reaped")
     assert first.communicate(timeout=60)[0].startswith("500 ")
@@ -161,6 +172,7 @@ def test_a_dead_spare_is_replaced_and_the_next_version_loads(
     serving = server.serving_pids("mlp")
     spare = next(child for child in server.workers() if child.pid not in serving)
     spare.kill()
+    wait_for(gone(spare.pid), "the supervisor knows that it is dead")
     repository.publish("mlp", "v2", models.mlp(2))
     server.wait_serving("mlp", "v2")
 
