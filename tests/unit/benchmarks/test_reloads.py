@@ -110,7 +110,8 @@ def test_a_minute_stands_under_its_header() -> None:
 def reload_row(p99_ms: float, first_ms: float, rate: float = 0.0) -> ReloadRow:
     return ReloadRow(
         model="mlp", mode="open" if rate else "closed", rate=rate, published=30, served=30,
-        errors=0, error_kinds={}, checked=9, generator_late=Latencies(), requests_s_without=100, requests_s_with=96,
+        errors=0, error_kinds={}, checked=9,
+        generator_late=Latencies(), requests_s_without=100, requests_s_with=96,
         without=Latencies(9, 1, 2, 3, 4, 5), with_reloads=Latencies(9, 1, 2, p99_ms, 4, 5),
         first_ms=[0.5, first_ms], live_after_ms=[50, 60, 70], switches_s=[1, 2, 3],
         windows=Windows(30, 60), series=Series([], [], [], [], []),
