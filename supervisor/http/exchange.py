@@ -23,13 +23,13 @@ from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.result import Answer, InferResult
 from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
-from supervisor.http.body import Body
+from supervisor.http.body import Body, start_of
 from supervisor.http.codec.answer_form import AnswerForm
 from supervisor.http.codec.decode import decode_header
 from supervisor.http.codec.plan import Arrays, InferPlan, plan_of
 from supervisor.http.front import Front
 from supervisor.http.heads import UNKNOWN, Head
-from supervisor.http.placing import place, start_of
+from supervisor.http.placing import place
 
 log = structlog.get_logger()
 

@@ -35,8 +35,3 @@ def place(body: Body, plan: InferPlan, arrays: Arrays) -> None:
         body.drop()
         body.slot = slot
     write_payload(body.arena.payload(body.slot), plan.layout, arrays)
-
-
-def start_of(table_bytes: int, json_length: int) -> int:
-    """Say where a body begins, so that binary data behind its JSON starts on a cache line."""
-    return (table_bytes + json_length + 63 & -64) - json_length

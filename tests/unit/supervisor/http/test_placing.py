@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.tensors import ALIGNMENT, Contract, read_table, table_size
 from supervisor.errors import Overloaded, TooLarge
-from supervisor.http.body import Body
+from supervisor.http.body import Body, start_of
 from supervisor.http.codec.decode import decode_request
 from supervisor.http.codec.plan import plan_of
-from supervisor.http.placing import place, start_of
+from supervisor.http.placing import place
 from tests.unit.supervisor.http.codec.requests import Array, Built, requests, spec
 
 WIDE = Contract((spec("x", "FP64", -1),), (spec("y", "FP32", -1),))
