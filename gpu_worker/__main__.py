@@ -36,7 +36,8 @@ def main() -> int:
     from gpu_worker import device as device_check  # noqa: PLC0415
     from gpu_worker import predictor  # noqa: PLC0415
     from gpu_worker.ipc import messages  # noqa: PLC0415
-    from gpu_worker.ipc.control import ControlChannel, PeerGone  # noqa: PLC0415
+    from gpu_worker.ipc.channel import PeerGone  # noqa: PLC0415
+    from gpu_worker.ipc.control import ControlChannel  # noqa: PLC0415
     from gpu_worker.loop import Loop  # noqa: PLC0415
     from gpu_worker.version import Predictor  # noqa: PLC0415
 

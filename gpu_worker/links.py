@@ -13,7 +13,7 @@ from typing import Final
 
 from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.link import LinkFds, WorkerEnd
-from gpu_worker.ipc.messages import ProtocolError
+from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.pinned import Pinned
 
 _S_PER_NS: Final = 1e-9

@@ -19,8 +19,10 @@ from gpu_worker import loading
 from gpu_worker.answer import Answer, failed_answer, text_answer
 from gpu_worker.batch import attempt
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import LinkFds, Status
+from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
 from gpu_worker.priority import lowered
 from gpu_worker.request import Request, request_of
@@ -101,7 +103,7 @@ class Loop:
             case messages.Stop():
                 self._stopped = True
             case _:
-                raise messages.ProtocolError(f"{otherwise} {message}")
+                raise ProtocolError(f"{otherwise} {message}")
 
     def _wait_for_space(self, link: AttachedLink) -> None:
         """Sleep until all responses of a link are released, or the link is gone.

@@ -1,90 +1,16 @@
-"""The control channel: one SOCK_SEQPACKET socket between the supervisor and a worker.
+"""The control channel: between the supervisor and a worker.
 
-Owns the socket. Keeps message edges, carries descriptors (staged model files), and its end says
-that the peer is gone. Carries no requests. Runs in both processes: the worker reads it blocking,
-the supervisor from its event loop.
+Owns its vocabulary. Carries loads, with the descriptors of staged files, and no requests. Runs in
+both processes: the worker reads it blocking, the supervisor from its event loop.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from typing import Final
-
-from gpu_worker.ipc.messages import Message, ProtocolError, decode, encode
-
-# A message must fit into one packet; a contract of 500 tensors is about 40 KB.
-MAX_MESSAGE: Final = 160 * 1024
-_MAX_FDS: Final = 4
+from gpu_worker.ipc.channel import Channel
+from gpu_worker.ipc.messages import VOCABULARY, Message
 
 
-class PeerGone(Exception):  # noqa: N818 - an end, not an error
-    """The other process has closed the channel or died."""
-
-
-class ControlChannel:
+class ControlChannel(Channel[Message]):
     """One end of the channel."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-
-    @classmethod
-    def pair(cls) -> tuple[ControlChannel, ControlChannel]:
-        """Create both ends; the first for the supervisor (non-blocking), the second to inherit."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        return cls(ours), cls(theirs)
-
-    @classmethod
-    def inherited(cls, fd: int) -> ControlChannel:
-        """Take over the worker's end."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=fd)
-        sock.setblocking(True)
-        return cls(sock)
-
-    def send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """Send one message, with descriptors if given.
-
-        Raises:
-            PeerGone: nobody reads any more.
-            ProtocolError: the message is too large for one packet.
-            BlockingIOError: the peer has not read for long (supervisor's end only).
-
-        """
-        data = encode(message)
-        if len(data) > MAX_MESSAGE:
-            raise ProtocolError(f"{type(message).__name__} takes {len(data)} bytes, too many")
-        try:
-            if fds:
-                socket.send_fds(self.sock, [data], fds)
-            else:
-                self.sock.send(data)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise PeerGone from error
-
-    def receive(self) -> tuple[Message, list[int]]:
-        """Read one message and its descriptors, which the caller closes.
-
-        Raises:
-            PeerGone: the peer has closed or died.
-            BlockingIOError: there is none (supervisor's end only).
-            ProtocolError: what came is no message.
-
-        """
-        try:
-            data, fds, _flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE, _MAX_FDS)
-        except ConnectionResetError:
-            # It ended with messages unread. The kernel says so once, ahead of what it had sent.
-            return self.receive()
-        if not data:
-            raise PeerGone
-        try:
-            return decode(data), fds
-        except ProtocolError:
-            for fd in fds:
-                os.close(fd)
-            raise
-
-    def close(self) -> None:
-        """Close this end."""
-        self.sock.close()
+    vocabulary = VOCABULARY

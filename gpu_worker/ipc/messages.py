@@ -1,20 +1,16 @@
-"""The messages of the control channel, and how they are written.
+"""The messages of a worker's control channel.
 
-Owns their fields: plain JSON values only, so that no object is ever rebuilt by name from foreign
-bytes. Requests do not come this way; they travel over the rings. Runs in both processes.
+Owns their fields, plain JSON values only. Requests do not come this way; they travel over the
+rings. Runs in both processes.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gpu_worker.ipc.tensors import Contract
-
-
-class ProtocolError(Exception):
-    """The peer sent bytes that are no message of this protocol."""
+from gpu_worker.ipc.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,40 +189,18 @@ Message = (
     | NeedSpace
 )
 
-_TYPES: Final[dict[str, type[Message]]] = {
-    cls.__name__: cls
-    for cls in (
-        Load,
-        Unload,
-        Attach,
-        Detach,
-        SpaceFreed,
-        Stop,
-        Hello,
-        DeviceRefused,
-        Warming,
-        Loaded,
-        LoadFailed,
-        Unloaded,
-        NeedSpace,
-    )
-}
-
-
-def encode(message: Message) -> bytes:
-    """Write a message as one JSON object with its type."""
-    return json.dumps({"type": type(message).__name__, **asdict(message)}).encode()
-
-
-def decode(data: bytes) -> Message:
-    """Read a message.
-
-    Raises:
-        ProtocolError: the bytes are none.
-
-    """
-    try:
-        fields = json.loads(data)
-        return _TYPES[fields.pop("type")](**fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ProtocolError(f"not a control message: {data[:200]!r}") from error
+VOCABULARY: Final = Vocabulary[Message](
+    Load,
+    Unload,
+    Attach,
+    Detach,
+    SpaceFreed,
+    Stop,
+    Hello,
+    DeviceRefused,
+    Warming,
+    Loaded,
+    LoadFailed,
+    Unloaded,
+    NeedSpace,
+)

@@ -3,7 +3,7 @@
 Owns admission, deadlines, credit and generations. A request is bound to a lane, and so to a
 generation, only when it goes onto a worker's ring; before that it follows every switch. Slots go
 home exactly once: when the request ended and no worker reads them. Nothing here waits for I/O.
-Runs on the supervisor's event loop.
+Runs on the event loop of every front.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from supervisor.dispatch.recent_shapes import RecentShapes, Shapes
 from supervisor.dispatch.request import InferRequest, Reply, RequestState
 from supervisor.dispatch.result import Answer, InferResult, contract_change, error_of
 from supervisor.errors import PoisonRequest, RequestError
-from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.port import WorkerPort
 
 log = structlog.get_logger()
 
@@ -188,7 +188,7 @@ class Dispatcher:
             self._pump(serving, self._queue)
 
     def _pump(self, lane: Lane, queue: deque[InferRequest]) -> None:
-        batches: dict[WorkerHandle, list[InferRequest]] = {}
+        batches: dict[WorkerPort, list[InferRequest]] = {}
         while queue:
             worker = lane.best_worker()
             if worker is None:
@@ -227,7 +227,7 @@ class Dispatcher:
             lane.statistics.failed(time.monotonic_ns() - request.enqueued_ns)
             self._answer(request, error_of(lane, completion, data))
 
-    def worker_died(self, lane: Lane, worker: WorkerHandle) -> None:
+    def worker_died(self, lane: Lane, worker: WorkerPort) -> None:
         """Take back what a dead worker held, and send it again in the same order.
 
         Those that it was running are blamed. If that was a batch, each of them runs alone from now

@@ -1,13 +1,14 @@
 """A lane: one version of a model that is loaded in workers and takes requests.
 
-Owns which workers hold the version, its generation, contract, settings and staged bytes. Changed
-only by the dispatcher (switch, retire) and the model manager (build, repair). Runs in the
-supervisor.
+Owns which workers hold the version, its generation, contract and settings. Changed only by the
+dispatcher (switch, retire) and by whoever builds it: the model manager, or in a further front the
+mirror. Runs in every front.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.statistics import VersionStatistics
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
-from supervisor.repository.staging import StagedVersion
-from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.port import WorkerPort
+
+_numbers = itertools.count(1)
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +30,9 @@ class Lane:
     record: VersionRecord
     contract: Contract
     settings: ModelSettings
-    staged: StagedVersion
-    workers: list[WorkerHandle]
+    workers: list[WorkerPort]
+    platform: str = ""  # name of the format, as the Open Inference Protocol builds it
+    number: int = field(default_factory=lambda: next(_numbers))  # names it in other processes
     generation: int = 0
     since: float = field(default_factory=time.time)
     waiting: deque[InferRequest] = field(default_factory=deque)  # asked for by version
@@ -48,18 +51,13 @@ class Lane:
         return self.record.version
 
     @property
-    def platform(self) -> str:
-        """Name of the format, as the Open Inference Protocol builds it."""
-        return "paddle_pir" if self.staged.suffix == ".json" else "paddle_inference"
-
-    @property
     def in_flight(self) -> int:
         """Count the requests that workers hold."""
         return sum(len(worker.in_flight) for worker in self.workers)
 
-    def best_worker(self) -> WorkerHandle | None:
+    def best_worker(self) -> WorkerPort | None:
         """Give the worker with the fewest requests, or None when all are at their credit."""
-        best: WorkerHandle | None = None
+        best: WorkerPort | None = None
         fewest = self.settings.max_in_flight
         for worker in self.workers:
             held = len(worker.in_flight)

@@ -12,11 +12,13 @@ import time
 
 from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.arguments import WorkerArguments
+from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.child import die_with, ignore_terminal_signals
-from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import Completion, Status, Submission, WorkerEnd
-from gpu_worker.ipc.messages import NeedSpace, ProtocolError, SpaceFreed
+from gpu_worker.ipc.messages import NeedSpace, SpaceFreed
 from gpu_worker.ipc.response_ring import ResponseTooLarge
+from gpu_worker.ipc.vocabulary import ProtocolError
 from supervisor.errors import BadRequest
 from supervisor.json_worker import work
 from supervisor.json_worker.decoder import RequestDecoder

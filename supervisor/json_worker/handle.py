@@ -18,7 +18,8 @@ import structlog
 
 from gpu_worker.ipc.arena import RequestArena, Slot
 from gpu_worker.ipc.arguments import WorkerArguments
-from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, SupervisorEnd
 from gpu_worker.ipc.messages import SpaceFreed
 from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed, Overloaded

@@ -44,6 +44,7 @@ class Lanes:
         """`freed` is called when workers have become spares."""
         self.loader = Loader(settings, pool, self.reclaim)
         self._models = models
+        self._pool = pool
         self._freed = freed
         self._tasks: set[asyncio.Task[None]] = set()
         self._repairing: set[Lane] = set()
@@ -86,11 +87,10 @@ class Lanes:
 
     def free(self, lane: Lane) -> None:
         """Make a lane's workers spares and give its staged bytes back."""
-        workers, lane.workers = lane.workers, []
-        for worker in workers:
+        lane.workers = []
+        for worker in self._pool.holding(lane):
             worker.set_free()
-        # In a thread: the kernel takes a while to take a large model's pages back.
-        asyncio.get_running_loop().run_in_executor(None, lane.staged.close)
+        self.loader.forget(lane)
         self._freed()
 
     async def reclaim(self, device_index: int, model_name: str) -> bool:
@@ -99,7 +99,7 @@ class Lanes:
             (model.name != model_name, lane.since, model, lane)
             for model in self._models.values()
             if (lane := model.dispatcher.retained) is not None
-            and any(worker.device_index == device_index for worker in lane.workers)
+            and any(worker.device_index == device_index for worker in self._pool.holding(lane))
         ]
         if not holders:
             return False
@@ -192,7 +192,7 @@ class Lanes:
         for device_index in self.loader.device_indices(lane.settings):
             alive = [
                 worker
-                for worker in lane.workers
+                for worker in self._pool.holding(lane)
                 if worker.device_index == device_index and worker.state is WorkerState.HOLDING
             ]
             if len(alive) < lane.settings.instances:

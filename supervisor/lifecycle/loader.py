@@ -1,7 +1,8 @@
 """The loader: takes one version from files to a lane that is ready to serve, or says why not.
 
-Owns the steps stage, verify, load, warm, contract, and the search for spares. Never touches what
-serves: the switch is not its business. Runs on the supervisor's event loop, file I/O in a thread.
+Owns the steps stage, verify, load, warm, contract, the staged bytes of lanes, and the search for
+spares. Never touches what serves: the switch is not its business. Runs on the supervisor's event
+loop, file I/O in a thread.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Loader:
         self._settings = settings
         self._pool = pool
         self._reclaim = reclaim
+        self._staged: dict[Lane, StagedVersion] = {}
         self._urgent: Counter[int] = Counter()  # devices on which a serving lane lacks a worker
 
     # Steps
@@ -136,10 +138,16 @@ class Loader:
         record.phases_ms["warm"] = max(result.warm_ms for result in loaded)
         for warning in loaded[0].warnings:
             log.warning("warm-up", model=record.model, version=record.version, warning=warning)
-        lane = Lane(record, contract, settings, staged, workers)
+        lane = Lane(record, contract, settings, [*workers], staged.platform)
+        self._staged[lane] = staged
         for worker in workers:
             worker.hold(lane)
         return lane
+
+    def forget(self, lane: Lane) -> None:
+        """Give the staged bytes of a lane back."""
+        # In a thread: the kernel takes a while to take a large model's pages back.
+        asyncio.get_running_loop().run_in_executor(None, self._staged.pop(lane).close)
 
     async def _load_one(
         self,
@@ -184,7 +192,7 @@ class Loader:
             worker.set_free()
             return
         warmups = _warmups(lane.settings, dispatcher)
-        await self._load_one(worker, lane.record, lane.staged, lane.settings, warmups)
+        await self._load_one(worker, lane.record, self._staged[lane], lane.settings, warmups)
         if dispatcher.serving is not lane:
             worker.set_free()
             return

@@ -47,6 +47,11 @@ class StagedVersion:
     manifest_data: bytes | None
     _closed: bool = False
 
+    @property
+    def platform(self) -> str:
+        """Name of the format, as the Open Inference Protocol builds it."""
+        return "paddle_pir" if self.suffix == ".json" else "paddle_inference"
+
     def close(self) -> None:
         """Give the memory back (once)."""
         if not self._closed:

@@ -16,9 +16,11 @@ import structlog
 
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.arguments import WorkerArguments
-from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import LinkFds, SupervisorEnd
 from gpu_worker.ipc.load_folder import remove_left_load_folders
+from gpu_worker.ipc.vocabulary import ProtocolError
 from supervisor.errors import DeviceRefusedError, VersionFailed
 from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.pending_load import PendingLoad
@@ -78,8 +80,7 @@ class WorkerHandle(WorkerPort):
             raise
         finally:
             theirs.close()
-        self.pid = self._process.pid
-        super().__init__(number, device, link, events)
+        super().__init__(number, self._process.pid, device, link, events)
         loop.add_reader(self._control.sock, self._hear)
 
     def __repr__(self) -> str:
@@ -170,7 +171,7 @@ class WorkerHandle(WorkerPort):
             return
         except PeerGone:
             self._loop.remove_reader(self._control.sock)  # the pidfd will tell the rest
-        except messages.ProtocolError as error:
+        except ProtocolError as error:
             log.error("a worker broke its protocol, it is ended", worker=self.number, reason=error)
             self.abort()
 
@@ -193,7 +194,7 @@ class WorkerHandle(WorkerPort):
             case messages.Unloaded():
                 pass
             case _:
-                raise messages.ProtocolError(f"a supervisor does not take {message}")
+                raise ProtocolError(f"a supervisor does not take {message}")
 
     # The end
 

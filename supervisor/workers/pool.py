@@ -18,7 +18,7 @@ import structlog
 from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError
-from supervisor.workers.events import WorkerEvents, WorkerState
+from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
 
@@ -76,6 +76,10 @@ class WorkerPool:
     def on_device(self, device_index: int) -> list[WorkerHandle]:
         """List the living workers of a device."""
         return [worker for worker in self.workers if worker.device_index == device_index]
+
+    def holding(self, holder: Holder) -> list[WorkerHandle]:
+        """List the living workers that hold a version."""
+        return [worker for worker in self.workers if worker.lane is holder]
 
     def _level(self, device_index: int) -> None:
         if self._stopping:

@@ -24,10 +24,11 @@ class WorkerPort:
     """Sends requests to one worker and takes its answers."""
 
     def __init__(
-        self, number: int, device: str, link: SupervisorEnd, events: PortEvents[Any]
+        self, number: int, pid: int, device: str, link: SupervisorEnd, events: PortEvents[Any]
     ) -> None:
         """Take the link over; `events` is told of answers."""
         self.number = number
+        self.pid = pid
         self.device = device
         self.lane: Holder | None = None
         self.load_id = 0

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.control import MAX_MESSAGE, ControlChannel, PeerGone
-from gpu_worker.ipc.messages import ProtocolError
+from gpu_worker.ipc.channel import MAX_MESSAGE, PeerGone
+from gpu_worker.ipc.control import ControlChannel
+from gpu_worker.ipc.vocabulary import ProtocolError
 from tests.unit.gpu_worker.descriptors import open_descriptors
 
 Pair = tuple[ControlChannel, ControlChannel]
@@ -158,7 +159,7 @@ def test_a_message_too_large_for_a_packet_is_refused_unsent(pair: Pair) -> None:
 
 @pytest.mark.parametrize("sending", [0, 1])
 def test_the_largest_message_travels_whole(pair: Pair, sending: int) -> None:
-    rest = len(messages.encode(messages.DeviceRefused("")))
+    rest = len(messages.VOCABULARY.encode(messages.DeviceRefused("")))
     message = messages.DeviceRefused("x" * (MAX_MESSAGE - rest))
     pair[sending].send(message)
     assert pair[1 - sending].receive() == (message, [])

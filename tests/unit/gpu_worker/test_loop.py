@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pytest
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.control import PeerGone
+from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import Status
+from gpu_worker.ipc.vocabulary import ProtocolError
 from tests.unit.gpu_worker.loop_harness import PATIENCE_S, Answer, Arrays, FakePredictor, Harness
 
 Inputs = Sequence[npt.NDArray[Any]]
@@ -265,7 +266,7 @@ def test_a_worker_that_waits_for_space_takes_nothing_else(serve: Serve) -> None:
     worker = serve(response_bytes=4096)
     fill(worker)
     worker.control.send(messages.Unload())
-    assert isinstance(worker.join(), messages.ProtocolError)
+    assert isinstance(worker.join(), ProtocolError)
 
 
 def test_a_doorbell_that_lies_ends_the_worker(serve: Serve) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.link import Status
+from gpu_worker.ipc.vocabulary import ProtocolError
 from tests.unit.gpu_worker.descriptors import open_descriptors
 from tests.unit.gpu_worker.linked_worker import CONTRACT, Worker, ask, check
 from tests.unit.gpu_worker.loop_harness import FakePredictor, Harness
@@ -115,7 +116,7 @@ def test_a_link_that_cannot_be_ends_the_worker(start: Start, message: messages.M
         worker.fronts.append(worker.attach(0))
     else:
         worker.control.send(message)
-    assert isinstance(worker.join(), messages.ProtocolError)
+    assert isinstance(worker.join(), ProtocolError)
 
 
 def test_a_link_may_be_attached_before_the_load(start: Start) -> None:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pytest
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.control import PeerGone
+from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import Status
 from gpu_worker.ipc.tensors import Contract, TensorSpec
+from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.params import ParamsError
 from gpu_worker.program import ProgramError
 from gpu_worker.version import Loader, Predictor
@@ -245,4 +246,4 @@ def test_the_loop_ends_when_nobody_waits_for_its_load(start: Start) -> None:
 def test_a_message_that_is_not_for_a_worker_ends_it(start: Start) -> None:
     worker = start(giving())
     worker.control.send(messages.Hello("paddle", "cpu"))
-    assert isinstance(worker.join(), messages.ProtocolError)
+    assert isinstance(worker.join(), ProtocolError)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.control import PeerGone
+from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import Status
 from tests.unit.gpu_worker.linked_worker import Worker, ask, check, check_with_waits
 from tests.unit.gpu_worker.loop_harness import Front

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.messages import Message, ProtocolError, decode, encode
+from gpu_worker.ipc.messages import VOCABULARY, Message
 from gpu_worker.ipc.tensors import BY_NAME, Contract, TensorSpec
+from gpu_worker.ipc.vocabulary import ProtocolError
 
 TEXT = st.text(max_size=20)
 ID = st.integers(0, (1 << 64) - 1)
@@ -84,12 +85,12 @@ MESSAGE: st.SearchStrategy[Message] = st.one_of(
 
 @given(MESSAGE)
 def test_every_message_comes_back_equal(message: Message) -> None:
-    assert decode(encode(message)) == message
+    assert VOCABULARY.decode(VOCABULARY.encode(message)) == message
 
 
 @given(CONTRACT)
 def test_a_contract_survives_in_a_message(contract: Contract) -> None:
-    back = decode(encode(messages.Loaded(1, contract.to_json(), 0.0, 0.0)))
+    back = VOCABULARY.decode(VOCABULARY.encode(messages.Loaded(1, contract.to_json(), 0.0, 0.0)))
     assert isinstance(back, messages.Loaded)
     assert back.parsed_contract() == contract
 
@@ -103,7 +104,7 @@ def test_settings_and_warmups_are_rebuilt_from_their_fields(
     message = messages.Load(
         1, ".json", fields(settings), batching=fields(batching), warmups=[fields(warmup)]
     )
-    back = decode(encode(message))
+    back = VOCABULARY.decode(VOCABULARY.encode(message))
     assert isinstance(back, messages.Load)
     assert messages.PredictorSettings(**back.settings) == settings
     assert messages.BatchingSettings(**back.batching) == batching
@@ -112,7 +113,9 @@ def test_settings_and_warmups_are_rebuilt_from_their_fields(
 
 @pytest.mark.parametrize("reason", ["Δοκιμή 試験 🛶", "\x00\x1b[31m\n", "\udcff", '"}{'])
 def test_any_text_survives(reason: str) -> None:
-    assert decode(encode(messages.DeviceRefused(reason))) == messages.DeviceRefused(reason)
+    assert VOCABULARY.decode(
+        VOCABULARY.encode(messages.DeviceRefused(reason))
+    ) == messages.DeviceRefused(reason)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_any_text_survives(reason: str) -> None:
 )
 def test_what_is_no_message_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError, match="not a control message"):
-        decode(data)
+        VOCABULARY.decode(data)
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
@@ -150,19 +153,19 @@ def test_json_nested_ten_thousand_deep_is_refused(opening: str, closing: str) ->
     nested = opening * 10_000 + "1" + closing * 10_000
     for text in (nested, f'{{"type":"DeviceRefused","reason":{nested}}}'):
         with pytest.raises(ProtocolError):
-            decode(text.encode())
+            VOCABULARY.decode(text.encode())
 
 
 def test_a_refusal_quotes_only_the_beginning() -> None:
     with pytest.raises(ProtocolError) as caught:
-        decode(b"x" * 1_000_000)
+        VOCABULARY.decode(b"x" * 1_000_000)
     assert len(str(caught.value)) < 300
 
 
 @given(st.binary(max_size=200))
 def test_random_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        decode(data)
+        VOCABULARY.decode(data)
 
 
 JSON = st.recursive(
@@ -175,4 +178,4 @@ JSON = st.recursive(
 @given(st.dictionaries(TEXT | st.just("load_id"), JSON, max_size=3), TEXT | st.just("Warming"))
 def test_random_fields_give_a_message_or_a_refusal(values: dict[str, object], kind: str) -> None:
     with contextlib.suppress(ProtocolError):
-        decode(json.dumps({**values, "type": kind}).encode())
+        VOCABULARY.decode(json.dumps({**values, "type": kind}).encode())

@@ -16,7 +16,8 @@ import pytest
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.arena import RequestArena, Slot
 from gpu_worker.ipc.arguments import WorkerArguments
-from gpu_worker.ipc.control import ControlChannel, PeerGone
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import (
     RING_CAPACITY,
     LinkFds,

@@ -18,10 +18,9 @@ from supervisor.dispatch.waiting import infer
 from supervisor.errors import RequestError
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
-from supervisor.repository.staging import StagedVersion
 
 if TYPE_CHECKING:
-    from supervisor.workers.handle import WorkerHandle
+    from supervisor.workers.port import WorkerPort
 
 EMPTY_TABLE = bytes(8)
 CONTRACT = Contract((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", (-1, 2)),))
@@ -70,10 +69,9 @@ class Bench:
 
     def lane(self, version: str, workers: int = 1, contract: Contract | None = None) -> Lane:
         """Build a lane that does not serve yet."""
-        staged = StagedVersion(-1, -1, ".json", "", 0, b"", {}, None, True)
         record = VersionRecord("m", version, f"{version}@f")
         settings = ModelSettings(**self.limits)  # type: ignore[arg-type]  # numbers all
-        lane = Lane(record, contract or CONTRACT, settings, staged, [])
+        lane = Lane(record, contract or CONTRACT, settings, [])
         for _ in range(workers):
             self.add_worker(lane)
         return lane
@@ -87,7 +85,7 @@ class Bench:
     def add_worker(self, lane: Lane, worker: FakeWorker | None = None) -> FakeWorker:
         worker = worker or FakeWorker()
         self.workers[worker] = lane
-        lane.workers.append(cast("WorkerHandle", worker))
+        lane.workers.append(cast("WorkerPort", worker))
         return worker
 
     def of(self, lane: Lane) -> list[FakeWorker]:
@@ -149,7 +147,7 @@ class Bench:
         """End a worker; `running` are the ids of the requests that it was running."""
         worker.runs = running
         lane = self.workers.pop(worker)
-        self.dispatcher.worker_died(lane, cast("WorkerHandle", worker))
+        self.dispatcher.worker_died(lane, cast("WorkerPort", worker))
 
     @property
     def lent(self) -> int:

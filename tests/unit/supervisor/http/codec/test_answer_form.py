@@ -28,7 +28,6 @@ from supervisor.http.codec.decoded import HEADER_LENGTH, DecodedRequest, OutputW
 from supervisor.http.codec.plan import InferPlan, plan_of
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
-from supervisor.repository.staging import StagedVersion
 from tests.unit.supervisor.http.codec.requests import JSON_TYPES, Array, numbers, spec
 
 CONTRACT = Contract((), (spec("y", "FP32", -1), spec("z", "INT64", -1)))
@@ -37,8 +36,7 @@ Wishes = list[tuple[int, bool]]
 
 
 def lane_of(contract: Contract = CONTRACT) -> Lane:
-    staged = StagedVersion(-1, -1, ".json", "", 0, b"", {}, None, True)
-    lane = Lane(VersionRecord("m", "v7", "v7@f"), contract, ModelSettings(), staged, [])
+    lane = Lane(VersionRecord("m", "v7", "v7@f"), contract, ModelSettings(), [])
     lane.generation = 3
     return lane
 
