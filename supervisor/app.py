@@ -17,12 +17,14 @@ from gpu_worker.ipc.link import SupervisorEnd, close_fds
 from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor import __version__, signals
 from supervisor.errors import SettingsError
+from supervisor.fronts.fronts import Fronts
 from supervisor.http.admin import AdminHandlers
 from supervisor.http.body import BodyReader
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.front import Front
 from supervisor.http.inference import InferenceHandlers
 from supervisor.http.large_json import LargeJson
+from supervisor.http.listener import listen, port_of
 from supervisor.http.metadata import MetadataHandlers
 from supervisor.http.repository import RepositoryHandlers
 from supervisor.http.server import HttpServer
@@ -79,10 +81,12 @@ class App:
             settings.start_timeout_ms / 1000,
         )
         watcher: Watcher | None = None
+        fronts = Fronts(settings, pool)
         manager = ModelManager(
             settings,
             arena,
             pool,
+            fronts,
             lambda listing: watcher.follow(listing.directories) if watcher else False,
             trust_ctime=not must_poll(file_system_of(settings.model_repository)),
         )
@@ -93,31 +97,15 @@ class App:
         json_worker = JsonWorker(
             arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
         )
-        codecs = Codecs()
-        large_json = LargeJson(json_worker, settings.json_inline_kb << 10)
-        largest_body, body_timeout_s = (
-            settings.max_request_mb * _MB,
-            settings.body_timeout_ms / 1000,
-        )
-        front = Front(
-            arena, manager.dispatcher, codecs, large_json,
-            largest_body=largest_body, body_timeout_s=body_timeout_s,
-        )  # fmt: skip
-        server = HttpServer(manager, front)
-        reader = BodyReader(arena, largest_body, body_timeout_s)
-        for handlers in (
-            InferenceHandlers(manager, reader, codecs, large_json),
-            MetadataHandlers(manager),
-            RepositoryHandlers(manager),
-            AdminHandlers(manager, pool),
-        ):
-            handlers.routes(server.router)
+        server = self._server(manager, arena, json_worker, fronts, pool)
         signals.install(self.stop, manager.reload)
         reconciling: asyncio.Task[None] | None = None
         try:
-            port = await server.start(settings.host, settings.port)
+            own, *others = listen(settings.host, settings.port, settings.fronts)
+            await server.start(own)
+            fronts.start(others, server.adopt)
             log.info(
-                "listening", url=f"http://{settings.host}:{port}", version=__version__,
+                "listening", url=f"http://{settings.host}:{port_of(own)}", version=__version__,
                 pid=os.getpid(), devices=",".join(settings.devices()),
                 model_repository=str(settings.model_repository),
             )  # fmt: skip
@@ -136,12 +124,41 @@ class App:
             if reconciling is not None:
                 reconciling.cancel()
                 await asyncio.wait([reconciling])
-            await self._stop_server(server)
+            await self._stop_serving(server, fronts)
             await manager.close()
             await pool.stop(0 if self._hurry.is_set() else settings.stop_timeout_ms / 1000)
             await json_worker.stop()
             close_fds([read_only])
             log.info("stopped", seconds=round(time.perf_counter() - started, 2))
+
+    def _server(
+        self,
+        manager: ModelManager,
+        arena: RequestArena,
+        json_worker: JsonWorker,
+        fronts: Fronts,
+        pool: WorkerPool,
+    ) -> HttpServer:
+        settings, codecs = self._settings, Codecs()
+        large_json = LargeJson(json_worker, settings.json_inline_kb << 10)
+        largest_body, body_timeout_s = (
+            settings.max_request_mb * _MB,
+            settings.body_timeout_ms / 1000,
+        )
+        front = Front(
+            arena, manager.dispatcher, codecs, large_json,
+            largest_body=largest_body, body_timeout_s=body_timeout_s,
+        )  # fmt: skip
+        server = HttpServer(manager, front)
+        reader = BodyReader(arena, largest_body, body_timeout_s)
+        for handlers in (
+            InferenceHandlers(manager, reader, codecs, large_json),
+            MetadataHandlers(manager),
+            RepositoryHandlers(manager, fronts),
+            AdminHandlers(manager, pool, fronts),
+        ):
+            handlers.routes(server.router)
+        return server
 
     async def _until_up(self, pool: WorkerPool) -> None:
         """Wait for a worker per device, or for the order to stop."""
@@ -153,13 +170,16 @@ class App:
         if up in done:
             await up
 
-    async def _stop_server(self, server: HttpServer) -> None:
-        stopping = asyncio.create_task(server.stop(self._settings.stop_timeout_ms / 1000))
+    async def _stop_serving(self, server: HttpServer, fronts: Fronts) -> None:
+        timeout_s = self._settings.stop_timeout_ms / 1000
+        both = [asyncio.create_task(one.stop(timeout_s)) for one in (server, fronts)]
+        stopped = asyncio.create_task(asyncio.wait(both))
         hurry = asyncio.create_task(self._hurry.wait())
-        await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, hurry):
+        await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*both, hurry):
             task.cancel()
-        await asyncio.wait({stopping, hurry})
+        await asyncio.wait({*both, stopped, hurry})
+        await fronts.stop(0)  # those that were not waited for
 
     def stop(self) -> None:
         """Stop; asked a second time, without waiting for requests."""

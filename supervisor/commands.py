@@ -78,7 +78,21 @@ def status_text(state: dict[str, Any]) -> str:
         )
         for worker in state["workers"]
     )
-    return "\n".join([*lines, "", *_table(workers)])
+    lines += ["", *_table(workers)]
+    if state["fronts"]:
+        fronts = [("FRONT", "PID", "STATE", "ARENA IN USE", "MEMORY")]
+        fronts.extend(
+            (
+                str(front["number"]),
+                str(front["pid"]),
+                "listening" if front["listening"] else "starting",
+                f"{front['arena'].get('lent_bytes', 0) / _MB:.1f} MB",
+                f"{front['rss_bytes'] / _MB:.0f} MB",
+            )
+            for front in state["fronts"]
+        )
+        lines += ["", *_table(fronts)]
+    return "\n".join(lines)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

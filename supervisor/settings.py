@@ -29,6 +29,12 @@ class Settings:
     model_repository: Path = setting(_UNSET, "directory with one sub-directory per model")
     host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(8000, "TCP port to listen on; 0 takes a free one", low=0, high=65535)
+    fronts: int = setting(
+        1,
+        "processes that take requests; more than one where a single core is too little for them",
+        low=1,
+        high=64,
+    )
     device: str = setting("cpu", "devices, comma-separated: cpu, gpu:0, 'gpu:0,gpu:1'")
     spares: int = setting(
         -1,

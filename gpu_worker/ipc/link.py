@@ -102,10 +102,6 @@ class LinkFds:
     completions: int
     control: int
 
-    def numbers(self) -> tuple[int, ...]:
-        """List them."""
-        return (self.rings, self.arena, self.submissions, self.completions, self.control)
-
 
 class _Layout:
     """Where each part lies in the link's segment."""
@@ -141,8 +137,12 @@ class SupervisorEnd:
 
     @property
     def rings_fd(self) -> int:
-        """The segment's descriptor, for the worker to inherit."""
+        """The segment's descriptor."""
         return self._segment.fd
+
+    def fds(self, arena_fd: int) -> tuple[int, int, int, int]:
+        """List what the worker needs, in the order of `LinkFds`: rings, arena, doorbells."""
+        return self.rings_fd, arena_fd, self.submission_bell.fd, self.completion_bell.fd
 
     def submit(self, submissions: Sequence[Submission]) -> None:
         """Publish requests and ring once for all of them; the caller keeps within the credit.

@@ -37,40 +37,33 @@ class Dispatcher:
         self.model = model
         self.counts: Counter[str] = Counter()
         self.recent_shapes = RecentShapes()
-        self._generations = Generations(model)
+        self.generations = Generations(model)
         self._arena = arena
         self._queue: deque[InferRequest] = deque()
         self._loop = asyncio.get_running_loop()
         self._deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
         self._pumping = False  # a look at the queues is due
+        self.held = False  # what is queued waits for a switch that all fronts make together
 
     @property
     def serving(self) -> Lane | None:
         """The lane that requests go to."""
-        return self._generations.serving
+        return self.generations.serving
 
     @property
     def retained(self) -> Lane | None:
         """The lane that served before, ready for rollback."""
-        return self._generations.retained
+        return self.generations.retained
 
     @property
     def generation(self) -> int:
         """How many switches there have been."""
-        return self._generations.number
-
-    def explain(self, why_not: str) -> None:
-        """Set what is said to requests while nothing serves."""
-        self._generations.why_not = why_not
+        return self.generations.number
 
     @property
     def queued(self) -> int:
         """Count the requests that wait for a worker."""
-        count = len(self._queue)
-        for lane in (self.serving, self.retained):
-            if lane is not None:
-                count += len(lane.waiting)
-        return count
+        return len(self._queue) + sum(len(lane.waiting) for lane in self.generations.lanes())
 
     @property
     def ready(self) -> bool:
@@ -79,7 +72,7 @@ class Dispatcher:
 
     def lane(self, version: str | None) -> Lane:
         """Find the lane that a request asks for, as `Generations.find` does."""
-        return self._generations.find(version)
+        return self.generations.find(version)
 
     # Admission
 
@@ -150,7 +143,7 @@ class Dispatcher:
                 if request in queue:
                     queue.remove(request)
             self._free(request)
-            for lane in self._generations.lanes():
+            for lane in self.generations.lanes():
                 lane.note_idle()
 
     def _answer(self, request: InferRequest, answer: Answer) -> None:
@@ -164,7 +157,7 @@ class Dispatcher:
 
     def _queues(self) -> Iterable[deque[InferRequest]]:
         yield self._queue
-        for lane in self._generations.lanes():
+        for lane in self.generations.lanes():
             yield lane.waiting
 
     def _free(self, request: InferRequest) -> None:
@@ -176,15 +169,11 @@ class Dispatcher:
     def pump(self) -> None:
         """Hand waiting requests to workers with credit; one ring of the doorbell per worker."""
         self._pumping = False
-        retained = self.retained
-        if retained is not None and retained.waiting:
-            self._pump(retained, retained.waiting)
+        for lane in self.generations.lanes():
+            if lane.waiting:
+                self._pump(lane, lane.waiting)
         serving = self.serving
-        if serving is None:
-            return
-        if serving.waiting:
-            self._pump(serving, serving.waiting)
-        if self._queue:
+        if self._queue and serving is not None and not self.held:
             self._pump(serving, self._queue)
 
     def _pump(self, lane: Lane, queue: deque[InferRequest]) -> None:
@@ -248,7 +237,7 @@ class Dispatcher:
     def _send_again(self, lane: Lane, request: InferRequest, *, blamed: bool) -> None:
         """Queue a request once more, first in line; not one that has been blamed twice."""
         request.crashes += blamed
-        refusal = refusals.after_death(self.model, request, lane, self._generations)
+        refusal = refusals.after_death(self.model, request, lane, self.generations)
         if isinstance(refusal, PoisonRequest):
             self.counts["poison"] += 1
             log.error(
@@ -269,20 +258,21 @@ class Dispatcher:
 
     # From one lane to the next
 
-    def switch(self, lane: Lane) -> Lane | None:
+    def switch(self, lane: Lane, generation: int | None = None) -> Lane | None:
         """Make `lane` the serving one: one assignment, one generation more. Gives the old one.
 
-        Everything that waits follows. What is in flight finishes where it is.
+        Everything that waits follows. What is in flight finishes where it is. `generation` is given
+        where another process has counted it.
         """
         if self.retained is not None and self.retained is not lane:
             self.forget_retained()
-        old = self._generations.switch(lane)
+        old = self.generations.switch(lane, generation)
         self.pump()
         return old
 
     def stop_serving(self, why: str) -> Lane | None:
         """Take the model out of service; requests that wait are answered 503."""
-        old = self._generations.stop(why)
+        old = self.generations.stop(why)
         self._fail_all(self._queue, lambda: refusals.not_ready(self.model, why))
         if old is not None:
             self._fail_all(old.waiting, lambda: refusals.gone(old))
@@ -290,7 +280,7 @@ class Dispatcher:
 
     def forget_retained(self) -> None:
         """Drop the retained lane; requests that asked for it by version and wait get 404."""
-        lane = self._generations.forget()
+        lane = self.generations.forget()
         if lane is not None:
             self._fail_all(lane.waiting, lambda: refusals.gone(lane))
 

@@ -1,7 +1,7 @@
 """Generations: which version of a model serves, which served before, and the count of switches.
 
 Owns the two lanes of a model. The switch is one assignment between two steps of the event loop, so
-that all instances on all devices change in the same instant. Runs in the supervisor.
+that all instances on all devices change in the same instant. Runs in every front.
 """
 
 from __future__ import annotations
@@ -47,10 +47,13 @@ class Generations:
             f"{', '.join(have) or 'none'}"
         )
 
-    def switch(self, lane: Lane) -> Lane | None:
-        """Make `lane` the serving one, in the next generation; the old one is retained."""
+    def switch(self, lane: Lane, number: int | None = None) -> Lane | None:
+        """Make `lane` the serving one, in the next generation; the old one is retained.
+
+        `number` is the generation where another process has counted it.
+        """
         old = self.serving
-        self.number += 1
+        self.number = self.number + 1 if number is None else number
         lane.generation = self.number
         lane.since = time.time()
         self.serving, self.retained = lane, old

@@ -1,14 +1,14 @@
 """Counters of one version, in the terms of Triton's statistics extension.
 
 Owns counts and total durations, all in nanoseconds. Cheap enough to be updated per request. Runs in
-the supervisor.
+every front.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from gpu_worker.ipc.link import Completion
 
@@ -20,6 +20,12 @@ class BatchStatistics:
     count: int = 0
     infer_ns: int = 0
     output_ns: int = 0
+
+    def add(self, other: BatchStatistics) -> None:
+        """Count what `other` has counted, too."""
+        self.count += other.count
+        self.infer_ns += other.infer_ns
+        self.output_ns += other.output_ns
 
 
 @dataclass(slots=True)
@@ -61,6 +67,32 @@ class VersionStatistics:
         """Count an error that a worker gave, or a deadline that passed."""
         self.fail_count += 1
         self.fail_ns += total_ns
+
+    def add(self, other: VersionStatistics) -> None:
+        """Count what `other` has counted, too."""
+        self.success_count += other.success_count
+        self.success_ns += other.success_ns
+        self.fail_count += other.fail_count
+        self.fail_ns += other.fail_ns
+        self.queue_ns += other.queue_ns
+        self.infer_ns += other.infer_ns
+        self.output_ns += other.output_ns
+        self.execution_count += other.execution_count
+        self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        for rows, batch in other.batches.items():
+            self.batches.setdefault(rows, BatchStatistics()).add(batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields as plain values, for `from_dict` in another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Read what `to_dict` gave, also when it has been JSON meanwhile."""
+        batches = fields["batches"].items()
+        return cls(
+            **{**fields, "batches": {int(rows): BatchStatistics(**one) for rows, one in batches}}
+        )
 
     def to_json(self, model: str, version: str) -> dict[str, Any]:
         """Give one entry of `model_stats`. Copying the inputs is part of compute_infer."""

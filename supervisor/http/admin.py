@@ -15,12 +15,16 @@ from aiohttp import web
 
 from supervisor import __version__
 from supervisor.errors import BadRequest
+from supervisor.fronts.fronts import Fronts
+from supervisor.fronts.handle import FrontHandle
 from supervisor.http.answers import answer_json, read_object
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.lifecycle.triggers import Verdicts
 from supervisor.lifecycle.verdict import Outcome
+from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
+from supervisor.workers.tally import WorkerTally
 
 _LONGEST_WAIT_S: Final = 3600.0
 _SETTLE_POLL_S: Final = 0.1
@@ -29,9 +33,10 @@ _SETTLE_POLL_S: Final = 0.1
 class AdminHandlers:
     """Handlers for operators and pipelines."""
 
-    def __init__(self, manager: ModelManager, pool: WorkerPool) -> None:
+    def __init__(self, manager: ModelManager, pool: WorkerPool, fronts: Fronts) -> None:
         self._manager = manager
         self._pool = pool
+        self._fronts = fronts
 
     def routes(self, router: Router) -> None:
         """Add the routes."""
@@ -43,34 +48,35 @@ class AdminHandlers:
     async def models(self, request: web.BaseRequest) -> web.StreamResponse:
         """Tell everything: server, repository, workers, models."""
         del request
-        manager = self._manager
-        arena = manager.arena.slots
+        manager, fronts = self._manager, self._fronts
+        await fronts.gather()
         return answer_json(
             {
                 "server": {"name": "hotpaddle", "version": __version__, "pid": os.getpid()},
                 "ready": manager.ready,
                 "repository": {"passes": manager.passes, "problem": manager.repository_problem},
-                "arena": {
-                    "bytes": arena.total_bytes,
-                    "lent_bytes": arena.lent_bytes,
-                    "lent_slots": arena.lent_slots,
-                    "high_water_bytes": arena.high_water_bytes,
-                },
-                "workers": [_worker_json(worker) for worker in self._pool.workers],
+                "arena": manager.arena.use(),
+                "fronts": [_front_json(front) for front in fronts.running],
+                "workers": [
+                    _worker_json(worker, fronts.worker_tally(worker))
+                    for worker in self._pool.workers
+                ],
                 "worker_restarts": self._pool.restarts,
-                "models": [model.to_json() for _, model in sorted(manager.models.items())],
+                "models": [model.to_json(fronts) for _, model in sorted(manager.models.items())],
             }
         )
 
     async def model(self, request: web.BaseRequest, model: str) -> web.StreamResponse:
         """Tell one model's versions and its last 50 changes."""
         del request
-        return answer_json(self._manager.model(model).to_json())
+        found = self._manager.model(model)
+        await self._fronts.gather()
+        return answer_json(found.to_json(self._fronts))
 
     async def rollback(self, request: web.BaseRequest, model: str) -> web.StreamResponse:
         """Switch to the retained version at once."""
         await read_object(request)
-        return answer_json(self._manager.rollback(model).to_json())
+        return answer_json((await self._manager.rollback(model)).to_json())
 
     async def reload(self, request: web.BaseRequest) -> web.StreamResponse:
         """Look at the repository; with `?wait=SECONDS` answer with the verdict per model."""
@@ -114,11 +120,24 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _worker_json(worker: Any) -> dict[str, Any]:
+def _front_json(front: FrontHandle) -> dict[str, Any]:
+    return {
+        "number": front.number,
+        "pid": front.pid,
+        "listening": front.listening,
+        "arena": front.arena,
+        "rss_bytes": _rss_bytes(front.pid),
+    }
+
+
+def _rss_bytes(pid: int) -> int:
     try:
-        rss = psutil.Process(worker.pid).memory_info().rss
+        return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
-        rss = 0
+        return 0
+
+
+def _worker_json(worker: WorkerHandle, done: WorkerTally) -> dict[str, Any]:
     return {
         "number": worker.number,
         "pid": worker.pid,
@@ -128,8 +147,8 @@ def _worker_json(worker: Any) -> dict[str, Any]:
         "state": worker.state.value,
         "model": worker.lane.model if worker.lane else "",
         "version": worker.lane.version if worker.lane else "",
-        "in_flight": len(worker.in_flight),
-        "answered": worker.answered,
-        "stale": worker.stale,
-        "rss_bytes": rss,
+        "in_flight": done.in_flight,
+        "answered": done.answered,
+        "stale": done.stale,
+        "rss_bytes": _rss_bytes(worker.pid),
     }

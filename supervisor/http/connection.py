@@ -2,8 +2,8 @@
 
 Owns one client's transport, and who gets its bytes: a plain inference's body goes from the socket
 straight into a slot, and its answer from the worker's response ring straight into the socket
-(`exchange`). Any other request goes, as a whole, through aiohttp (`SlowPath`), which shares the
-transport. Runs on the supervisor's event loop.
+(`exchange`). Any other request goes, as a whole, the slow path (`SlowPath`), which shares the
+transport: aiohttp in the supervisor, a relay to it in a further front. Runs on either's event loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from supervisor.errors import RequestError
 from supervisor.http.exchange import Exchange
 from supervisor.http.front import Front, SlowPath
-from supervisor.http.heads import LARGEST_HEAD
+from supervisor.http.heads import LARGEST_HEAD, UNKNOWN
 
 _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
@@ -31,7 +31,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, front: Front) -> None:
         self._front = front
         self._exchange = Exchange(front, self)
-        self._elsewhere = False  # aiohttp has the connection for good, or nobody
+        self._elsewhere = False  # the slow path has it for good, or nobody
         self._held = b""  # bytes of what comes next
         self._reading = False
         self._paused = False
@@ -160,6 +160,7 @@ class Connection(asyncio.BufferedProtocol):
                     rest = self._exchange.begin(head, dispatcher, lane, data, end)
                     if rest is not None:
                         return rest
+        self._open_slow_path().begin(head)
         return self._pass_on(data, end + head.length)
 
     # The slow path
@@ -170,21 +171,23 @@ class Connection(asyncio.BufferedProtocol):
     def _open_slow_path(self) -> SlowPath:
         if self._slow_path is None:
             assert self._front.slow_path is not None
-            self._slow_path = cast("SlowPath", self._front.slow_path())
+            self._slow_path = self._front.slow_path()
             self._slow_path.connection_made(self._transport)
         return self._slow_path
 
     def _pass_on(self, data: bytes, length: int) -> bytes:
-        """Give one request of `length` bytes, or the rest of one, to aiohttp."""
+        """Give one request of `length` bytes, or the rest of one, to the slow path."""
         slow_path = self._open_slow_path()
         self._forward = max(length - len(data), 0)
         slow_path.data_received(data[:length])
         return data[length:]
 
     def _leave(self, data: bytes) -> bytes:
-        """Give the connection to aiohttp for good: only it can tell where a request ends."""
+        """Give it to the slow path for good: only aiohttp can tell where a request ends."""
         self._elsewhere = True
-        self._open_slow_path().data_received(data)
+        slow_path = self._open_slow_path()
+        slow_path.begin(UNKNOWN)
+        slow_path.data_received(data)
         return b""
 
     # Answers

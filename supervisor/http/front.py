@@ -12,13 +12,11 @@ from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aiohttp.base_protocol import BaseProtocol
-
 from gpu_worker.ipc.arena import RequestArena
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.http.codec.lane_codec import Codecs
-from supervisor.http.heads import Heads
+from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson
 
 if TYPE_CHECKING:
@@ -33,7 +31,11 @@ FindDispatcher = Callable[[str], Dispatcher | None]
 
 
 class SlowPath(Protocol):
-    """aiohttp's handling of one connection, for what the fast path does not take."""
+    """Another's handling of one connection, for what the fast path does not take.
+
+    It shares the transport, and pauses reading while it has more than it can use. The connection
+    does so only while it gives the slow path nothing, so that neither can undo the other's pause.
+    """
 
     @property
     def idle(self) -> bool:
@@ -44,6 +46,9 @@ class SlowPath(Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
+
+    def begin(self, head: Head) -> None:
+        """Take note that the next bytes begin a request; after UNKNOWN they are all its own."""
 
     def data_received(self, data: bytes) -> None:
         """Take bytes."""
@@ -78,7 +83,7 @@ class Front:
         self.heads = Heads()
         self.scratch = memoryview(bytearray(_SCRATCH))
         self.connections: set[Connection] = set()
-        self.slow_path: Callable[[], BaseProtocol] | None = None  # the server sets it
+        self.slow_path: Callable[[], SlowPath] | None = None  # who serves sets it
         self.late_bodies: Deadlines[Exchange] = Deadlines(lambda one: one.body_is_late())
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()

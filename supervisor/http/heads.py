@@ -31,7 +31,8 @@ class Head:
     """One head. `length` is the body's, -1 when only aiohttp can tell where the request ends.
 
     `fast` says that it is an inference with a plain body of known length; `json_length` is then the
-    length of the JSON before binary data, None when all is JSON.
+    length of the JSON before binary data, None when all is JSON. `bare` says that the answer has no
+    body.
     """
 
     length: int
@@ -40,6 +41,7 @@ class Head:
     version: str | None = None
     json_length: int | None = None
     keep_alive: bool = True
+    bare: bool = False
 
 
 UNKNOWN: Final = Head(-1)
@@ -86,7 +88,7 @@ class Heads:
             and headers.get("Content-Encoding", "identity").lower() in ("", "identity")
         )
         if names is None or not plain:
-            return Head(length)
+            return Head(length, bare=message.method == "HEAD")
         try:
             json_length = header_length(headers)
         except BadRequest:

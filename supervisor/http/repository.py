@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from supervisor.errors import BadRequest, ModelUnavailable
+from supervisor.fronts.fronts import Fronts
 from supervisor.http.answers import answer_json, read_object
 from supervisor.http.router import Router
 from supervisor.lifecycle.model import Model
@@ -23,8 +24,9 @@ _SETTLE_POLL_S = 0.1  # between two looks at a version that is still being writt
 class RepositoryHandlers:
     """Handlers for index, load, unload and statistics."""
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, fronts: Fronts) -> None:
         self._manager = manager
+        self._fronts = fronts
 
     def routes(self, router: Router) -> None:
         """Add the routes."""
@@ -78,21 +80,15 @@ class RepositoryHandlers:
     ) -> web.StreamResponse:
         """Tell counts and durations of one or all models."""
         del request
-        if model is not None and version is not None:
-            lanes = [self._manager.model(model).dispatcher.lane(version)]
-        else:
-            models = (
-                [self._manager.model(model)]
-                if model is not None
-                else [one for _, one in sorted(self._manager.models.items())]
+        await self._fronts.gather()
+        names = sorted(self._manager.models) if model is None else [model]
+        stats = []
+        for dispatcher in (self._manager.model(name).dispatcher for name in names):
+            lanes = (
+                dispatcher.generations.lanes() if version is None else [dispatcher.lane(version)]
             )
-            lanes = [
-                lane
-                for one in models
-                for lane in (one.dispatcher.serving, one.dispatcher.retained)
-                if lane is not None
-            ]
-        stats = [lane.statistics.to_json(lane.model, lane.version) for lane in lanes]
+            tally = self._fronts.tally(dispatcher)
+            stats += [tally.lanes[lane.number].to_json(lane.model, lane.version) for lane in lanes]
         return answer_json({"model_stats": stats})
 
 

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
 from supervisor import __version__
-from supervisor.errors import MethodNotAllowed, RequestError, SettingsError
+from supervisor.errors import MethodNotAllowed, RequestError
 from supervisor.http.answers import answer_error, answer_json, answer_request_error
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
+from supervisor.http.heads import Head
+from supervisor.http.listener import BACKLOG
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
 
 log = structlog.get_logger()
 
-_BACKLOG: Final = 1024
 _NEVER_S: Final = 1e9  # the front closes idle connections; aiohttp does not see all requests
 _SHUTDOWN_S: Final = 1.0  # for aiohttp's own tasks, once their connections have ended
 _LINGER_S: Final = 5.0  # how long a refused body is read on, so that the client sees the answer
@@ -45,6 +47,9 @@ class _Protocol(web.RequestHandler):
     def idle(self) -> bool:
         """Say whether the last request has been answered and the next one has not come."""
         return self._waiter is not None and not self._waiter.done()
+
+    def begin(self, head: Head) -> None:
+        """Need not be told: aiohttp reads requests itself."""
 
     def handle_error(
         self,
@@ -72,7 +77,7 @@ def _malformed(message: str) -> str:
 class _Server(web.Server):
     """Hands connections to `_Protocol`."""
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> _Protocol:
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
@@ -95,28 +100,30 @@ class HttpServer:
             keepalive_timeout=_NEVER_S,
         )
         front.slow_path = self._server
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; give the port.
-
-        Raises:
-            SettingsError: the address cannot be listened on.
-
-        """
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept connections from listening sockets."""
         loop = asyncio.get_running_loop()
-        try:
-            self._listener = await loop.create_server(
-                lambda: Connection(self._front), host, port, backlog=_BACKLOG, reuse_address=True
+        for sock in listeners:
+            server = await loop.create_server(
+                lambda: Connection(self._front), sock=sock, backlog=BACKLOG
             )
-        except (OSError, socket.gaierror) as error:
-            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        return int(self._listener.sockets[0].getsockname()[1])
+            self._listeners.append(server)
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a connection that another front passes on; takes the socket over."""
+        loop = asyncio.get_running_loop()
+
+        async def adopt() -> None:
+            await loop.connect_accepted_socket(lambda: Connection(self._front), sock)
+
+        self._front.spawn(adopt())
 
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, let requests finish, close connections."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         await self._front.stop(timeout_s)
         await self._server.shutdown(_SHUTDOWN_S)
 

@@ -24,7 +24,7 @@ from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, Supervi
 from gpu_worker.ipc.messages import SpaceFreed
 from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed, Overloaded
 from supervisor.json_worker.work import DECODE, ENCODE
-from supervisor.workers.process import ChildProcess, describe_exit
+from supervisor.workers.process import describe_exit, start_child
 
 log = structlog.get_logger()
 
@@ -91,24 +91,19 @@ class JsonWorker:
 
     def _start(self, link: SupervisorEnd) -> None:
         self._link = link
-        self._control, theirs = ControlChannel.pair()
-        fds = LinkFds(
-            self._link.rings_fd,
-            self._arena_fd,
-            self._link.submission_bell.fd,
-            self._link.completion_bell.fd,
-            theirs.sock.fileno(),
-        )
-        arguments = WorkerArguments("cpu", os.getpid(), fds)
-        command = [*_COMMAND, arguments.to_json()]
+        inherited = link.fds(self._arena_fd)
+
+        def command(control_fd: int) -> list[str]:
+            fds = LinkFds(*inherited, control_fd)
+            return [*_COMMAND, WorkerArguments("cpu", os.getpid(), fds).to_json()]
+
         try:
-            self._process = ChildProcess(command, fds.numbers(), self._process_ended)
+            self._control, self._process = start_child(
+                ControlChannel, command, inherited, self._process_ended
+            )
         except OSError:
-            self._control.close()
             link.close()
             raise
-        finally:
-            theirs.close()
         self._alive = True
         self._started_at = self._loop.time()
         self._loop.add_reader(self._link.completion_bell.fd, self._collect)

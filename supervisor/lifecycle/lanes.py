@@ -17,6 +17,7 @@ import structlog
 from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
+from supervisor.fronts.fronts import Fronts
 from supervisor.lifecycle.loader import Loader
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.states import VersionState
@@ -39,12 +40,16 @@ class Lanes:
         models: dict[str, Model],
         settings: Settings,
         pool: WorkerPool,
+        fronts: Fronts,
         freed: Callable[[], None],
     ) -> None:
         """`freed` is called when workers have become spares."""
-        self.loader = Loader(settings, pool, self.reclaim)
+        self.loader = Loader(
+            settings, pool, self.reclaim, lambda dispatcher: fronts.tally(dispatcher).shapes
+        )
         self._models = models
         self._pool = pool
+        self.fronts = fronts
         self._freed = freed
         self._tasks: set[asyncio.Task[None]] = set()
         self._repairing: set[Lane] = set()
@@ -67,6 +72,7 @@ class Lanes:
         if old is not None:
             old.record.move(VersionState.DRAINING)
             self._spawn(self._drain(model, old))
+        self.fronts.publish(dispatcher)
         self._see_to(model, lane)
 
     def stop_serving(self, model: Model, why: str) -> None:
@@ -74,6 +80,7 @@ class Lanes:
         old = model.dispatcher.stop_serving(why)
         retained = model.dispatcher.retained
         model.dispatcher.forget_retained()
+        self.fronts.publish(model.dispatcher)
         if old is not None:
             old.record.move(VersionState.DRAINING)
             self.retire(old)
@@ -105,27 +112,39 @@ class Lanes:
             return False
         _, _, model, lane = min(holders, key=lambda holder: holder[:2])
         lane.closing = True
+        self.fronts.publish(model.dispatcher)
         try:
-            await lane.drained()
+            await self._drained(lane)
         finally:
             lane.closing = False
-        if model.dispatcher.retained is lane:  # else it was switched back to meanwhile
+        reclaimed = model.dispatcher.retained is lane  # else it was switched back to meanwhile
+        if reclaimed:
             model.dispatcher.forget_retained()
+        self.fronts.publish(model.dispatcher)
+        if reclaimed:
             lane.record.move(VersionState.UNLOADED, "its worker is needed for a load")
             self.free(lane)
         return True
 
-    async def _drain(self, model: Model, lane: Lane) -> None:
+    async def _drained(self, lane: Lane) -> None:
         await lane.drained()
+        await self.fronts.drained(lane)
+
+    def _forget_retained(self, model: Model, lane: Lane) -> None:
+        model.dispatcher.forget_retained()
+        self.fronts.publish(model.dispatcher)
+        self.retire(lane)
+
+    async def _drain(self, model: Model, lane: Lane) -> None:
+        await self._drained(lane)
         if lane.record.state is not VersionState.DRAINING:
             return
         lane.record.move(VersionState.RETAINED)
         if model.dispatcher.retained is lane and self._lacks_worker(lane) is not None:
-            model.dispatcher.forget_retained()  # it lost a worker: no instant rollback to it
-            self.retire(lane)
+            self._forget_retained(model, lane)  # it lost a worker: no instant rollback to it
 
     async def _retire(self, lane: Lane) -> None:
-        await lane.drained()
+        await self._drained(lane)
         if lane.record.state is not VersionState.UNLOADED:
             lane.record.move(VersionState.UNLOADED)
         self.free(lane)
@@ -146,6 +165,7 @@ class Lanes:
             lane.note_idle()
 
     def _worker_ended(self, worker: WorkerHandle) -> None:
+        self.fronts.worker_gone(worker)
         lane, worker.lane = worker.lane, None
         if not isinstance(lane, Lane):
             return
@@ -158,8 +178,7 @@ class Lanes:
             )  # fmt: skip
             self._see_to(model, lane)
         elif lane is model.dispatcher.retained:
-            model.dispatcher.forget_retained()
-            self.retire(lane)
+            self._forget_retained(model, lane)
 
     def _see_to(self, model: Model, lane: Lane) -> None:
         """Have a serving lane repaired if it lacks a worker, unless that is under way."""
@@ -183,6 +202,7 @@ class Lanes:
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_REPAIR_PAUSE_S)
                 else:
+                    self.fronts.publish(model.dispatcher)
                     cost_ms = (time.perf_counter() - started) * 1000
                     log.info(f"Restored {lane.version}, cost={cost_ms:.0f}ms", model=model.name)
         finally:

@@ -19,6 +19,7 @@ import structlog
 from gpu_worker.ipc.messages import Load, Loaded, Warmup
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.recent_shapes import Shapes
 from supervisor.errors import VersionFailed, VersionRejected
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.repository.layout import VersionListing
@@ -31,6 +32,8 @@ from supervisor.workers.pool import WorkerPool
 
 log = structlog.get_logger()
 
+# Gives the input shapes that the traffic of a model shows at present.
+Traffic = Callable[[Dispatcher], Sequence[Shapes]]
 # Gives up a retained lane on a device for a model; false when there is none to give up.
 Reclaim = Callable[[int, str], Awaitable[bool]]
 
@@ -40,10 +43,13 @@ _load_ids = itertools.count(1)
 class Loader:
     """Brings versions up in spares."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool, reclaim: Reclaim) -> None:
+    def __init__(
+        self, settings: Settings, pool: WorkerPool, reclaim: Reclaim, traffic: Traffic
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._reclaim = reclaim
+        self._traffic = traffic
         self._staged: dict[Lane, StagedVersion] = {}
         self._urgent: Counter[int] = Counter()  # devices on which a serving lane lacks a worker
 
@@ -106,7 +112,7 @@ class Loader:
         started = time.perf_counter()
         workers = await self._spares(record.model, settings)
         record.phases_ms["spare"] = (time.perf_counter() - started) * 1000
-        warmups = _warmups(settings, dispatcher)
+        warmups = self._warmups(settings, dispatcher)
         results = await asyncio.gather(
             *(self._load_one(worker, record, staged, settings, warmups) for worker in workers),
             return_exceptions=True,
@@ -176,6 +182,18 @@ class Loader:
             warming,
         )
 
+    def _warmups(self, settings: ModelSettings, dispatcher: Dispatcher) -> list[Warmup]:
+        """Give the shapes declared by the model and those that its traffic shows at present."""
+        runs = list(settings.warmup)
+        serving = dispatcher.serving
+        if serving is not None:
+            names = [spec.name for spec in serving.contract.inputs]
+            for shapes in self._traffic(dispatcher):
+                seen = {name: list(shape) for name, shape in zip(names, shapes, strict=False)}
+                if all(seen != run.shapes for run in runs):
+                    runs.append(Warmup(seen, "traffic"))
+        return runs
+
     async def load_again(self, lane: Lane, device_index: int, dispatcher: Dispatcher) -> None:
         """Replace a worker that a serving lane has lost; the same staged bytes, the same version.
 
@@ -191,7 +209,7 @@ class Loader:
         if dispatcher.serving is not lane:  # its staged bytes may be gone
             worker.set_free()
             return
-        warmups = _warmups(lane.settings, dispatcher)
+        warmups = self._warmups(lane.settings, dispatcher)
         await self._load_one(worker, lane.record, self._staged[lane], lane.settings, warmups)
         if dispatcher.serving is not lane:
             worker.set_free()
@@ -245,16 +263,3 @@ class Loader:
 def _set_free(workers: Iterable[WorkerHandle]) -> None:
     for worker in workers:
         worker.set_free()
-
-
-def _warmups(settings: ModelSettings, dispatcher: Dispatcher) -> list[Warmup]:
-    """Give the shapes declared by the model and those that its traffic shows at present."""
-    runs = list(settings.warmup)
-    serving = dispatcher.serving
-    if serving is not None:
-        names = [spec.name for spec in serving.contract.inputs]
-        for shapes in dispatcher.recent_shapes.list():
-            seen = {name: list(shape) for name, shape in zip(names, shapes, strict=False)}
-            if all(seen != run.shapes for run in runs):
-                runs.append(Warmup(seen, "traffic"))
-    return runs

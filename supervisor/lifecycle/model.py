@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.tally import Tally
+from supervisor.fronts.fronts import Fronts
 from supervisor.lifecycle.states import VersionRecord, timestamp
 from supervisor.lifecycle.version_policy import ServingSnapshot
 
@@ -92,28 +94,30 @@ class Model:
             return f"version {self.last_failure.version} was refused: {self.last_failure.reason}"
         return self.problem or "no version has been loaded yet"
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the form in which `/admin/models/{model}` shows it."""
+    def to_json(self, fronts: Fronts) -> dict[str, Any]:
+        """Give the form in which `/admin/models/{model}` shows it; `fronts` know the counts."""
         dispatcher = self.dispatcher
+        tally = fronts.tally(dispatcher)
         return {
             "name": self.name,
             "ready": dispatcher.ready,
             "generation": dispatcher.generation,
-            "serving": _lane_json(dispatcher.serving),
-            "retained": _lane_json(dispatcher.retained),
+            "serving": _lane_json(dispatcher.serving, tally, fronts),
+            "retained": _lane_json(dispatcher.retained, tally, fronts),
             "candidate": self.candidate.to_json() if self.candidate else None,
             "last_failure": self.last_failure.to_json() if self.last_failure else None,
             "problem": self.problem,
             "unloaded": self.unloaded,
-            "queued": dispatcher.queued,
-            "counts": dict(dispatcher.counts),
+            "queued": tally.queued,
+            "counts": dict(tally.counts),
             "history": list(self.history),
         }
 
 
-def _lane_json(lane: Lane | None) -> dict[str, Any] | None:
+def _lane_json(lane: Lane | None, tally: Tally, fronts: Fronts) -> dict[str, Any] | None:
     if lane is None:
         return None
+    workers = [(worker, fronts.worker_tally(worker)) for worker in lane.workers]
     return {
         "version": lane.version,
         "generation": lane.generation,
@@ -125,11 +129,11 @@ def _lane_json(lane: Lane | None) -> dict[str, Any] | None:
                 "number": worker.number,
                 "pid": worker.pid,
                 "device": worker.device,
-                "in_flight": len(worker.in_flight),
-                "answered": worker.answered,
+                "in_flight": done.in_flight,
+                "answered": done.answered,
             }
-            for worker in lane.workers
+            for worker, done in workers
         ],
-        "requests": lane.statistics.success_count,
-        "failures": lane.statistics.fail_count,
+        "requests": tally.lanes[lane.number].success_count,
+        "failures": tally.lanes[lane.number].fail_count,
     }

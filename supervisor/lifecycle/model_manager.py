@@ -18,6 +18,7 @@ import structlog
 from gpu_worker.ipc.arena import RequestArena
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.errors import NotFound, NotReady, VersionRejected
+from supervisor.fronts.fronts import Fronts
 from supervisor.lifecycle.demand import Demand
 from supervisor.lifecycle.lanes import Lanes
 from supervisor.lifecycle.model import Model
@@ -44,6 +45,7 @@ class ModelManager:
         settings: Settings,
         arena: RequestArena,
         pool: WorkerPool,
+        fronts: Fronts,
         follow: Callable[[RepositoryListing], bool],
         *,
         trust_ctime: bool,
@@ -59,7 +61,7 @@ class ModelManager:
             settings.settle_ms / 1000, self._loop.time, trust_ctime=trust_ctime
         )
         self.demand = Demand(pool, settings.spares)
-        self._lanes = Lanes(self.models, settings, pool, self.demand.level)
+        self._lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
         self._promotion = Promotion(self._lanes, self.demand, self._newest)
         self._triggers = Triggers()
 
@@ -151,12 +153,14 @@ class ModelManager:
             refuse(model, record, VersionRejected("missing", wish.reason), trigger)
             verdict = Verdict(model.name, Outcome.REFUSED, wish.version, 0, wish.reason)
         elif action is ActionKind.SWITCH_BACK:
-            verdict = self._switch_back(model, "the repository asks for it again", trigger)
+            async with self._lanes.fronts.held(model.dispatcher):
+                if next_action(wish, model.snapshot()) is action:  # it still stands
+                    verdict = self._switch_back(model, "the repository asks for it again", trigger)
         elif action is ActionKind.LOAD and isinstance(wish, Wish):
             verdict = await self._promotion.bring_up(model, wish, trigger)
             if verdict.outcome is Outcome.PENDING:
                 self.look("superseded")
-        model.dispatcher.explain(model.reason_not_ready())
+        model.dispatcher.generations.why_not = model.reason_not_ready()
         return verdict
 
     def _standing(self, model: Model, wish: Wish | NoWish) -> Verdict:
@@ -209,7 +213,7 @@ class ModelManager:
         model = self.models.get(name)
         return None if model is None else model.dispatcher
 
-    def rollback(self, name: str) -> Verdict:
+    async def rollback(self, name: str) -> Verdict:
         """Switch to the retained version at once, and refuse the one that served.
 
         Raises:
@@ -218,11 +222,15 @@ class ModelManager:
 
         """
         model = self.model(name)
+        async with self._lanes.fronts.held(model.dispatcher):
+            return self._roll_back(model)
+
+    def _roll_back(self, model: Model) -> Verdict:
         serving, retained = model.dispatcher.serving, model.dispatcher.retained
         if serving is None or retained is None or retained.closing or not retained.workers:
             raise NotReady(
-                f"model {name!r} retains no earlier version (none yet, or a load took its worker); "
-                "point model_version.txt to the version that you want"
+                f"model {model.name!r} retains no earlier version (none yet, or a load took its "
+                "worker); point model_version.txt to the version that you want"
             )
         reason = f"rolled back to {retained.version} by request"
         model.refuse(serving.record.token, reason, may_retry=False)

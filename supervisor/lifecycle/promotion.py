@@ -48,7 +48,7 @@ class Promotion:
         """Stage, load and switch to a version; whatever goes wrong changes nothing that serves."""
         record = VersionRecord(model.name, wish.version, wish.token)
         model.candidate = record
-        model.dispatcher.explain(model.reason_not_ready())
+        model.dispatcher.generations.why_not = model.reason_not_ready()
         started = time.perf_counter()
         staged: StagedVersion | None = None
         try:
@@ -89,7 +89,11 @@ class Promotion:
         """Switch to a lane that is ready, unless something newer is wanted by now."""
         lane.record.move(VersionState.READY)
         newest = await self._newest(model)
-        superseded = newest.token not in ("", wish.token) or model.unloaded
+        async with self._lanes.fronts.held(model.dispatcher):
+            # Nothing waits from here to the switch.
+            superseded = newest.token not in ("", wish.token) or model.unloaded
+            if not superseded and not self._lacks_worker(lane):
+                return self._switch(model, lane, trigger, started)
         if superseded:
             lane.record.move(VersionState.UNLOADED, "superseded by a newer wish")
             self._lanes.free(lane)
@@ -98,14 +102,18 @@ class Promotion:
             return Verdict(
                 model.name, Outcome.PENDING, lane.version, 0, "superseded by a newer wish"
             )
+        lost = VersionFailed("crash", "a worker ended between load and switch")
+        self._lanes.free(lane)
+        refuse(model, lane.record, lost, trigger)
+        return Verdict(model.name, Outcome.REFUSED, lane.version, 0, lost.reason)
+
+    def _lacks_worker(self, lane: Lane) -> bool:
         need = self._need(lane.settings)
-        if len(lane.workers) != need.instances * len(need.devices):
-            lost = VersionFailed("crash", "a worker ended between load and switch")
-            self._lanes.free(lane)
-            refuse(model, lane.record, lost, trigger)
-            return Verdict(model.name, Outcome.REFUSED, lane.version, 0, lost.reason)
+        return len(lane.workers) != need.instances * len(need.devices)
+
+    def _switch(self, model: Model, lane: Lane, trigger: str, started: float) -> Verdict:
         before_switch = time.perf_counter()
-        self._demand.serve(model.name, need)
+        self._demand.serve(model.name, self._need(lane.settings))
         self._lanes.switch(model, lane)
         lane.record.phases_ms["switch"] = (time.perf_counter() - before_switch) * 1000
         cost_ms = (time.perf_counter() - started) * 1000

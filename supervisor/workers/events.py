@@ -54,5 +54,8 @@ class WorkerEvents(PortEvents[W_contra], Protocol[W_contra]):
     def worker_changed(self, worker: W_contra) -> None:
         """Take note that the state has changed."""
 
+    def worker_needs_space(self, worker: W_contra, front: int) -> None:
+        """Have a further front release all answers of this worker, then call `space_freed`."""
+
     def worker_ended(self, worker: W_contra) -> None:
         """Take note of the end; its last answers have been collected."""

@@ -25,7 +25,7 @@ from supervisor.errors import DeviceRefusedError, VersionFailed
 from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.pending_load import PendingLoad
 from supervisor.workers.port import WorkerPort
-from supervisor.workers.process import ChildProcess, describe_exit
+from supervisor.workers.process import describe_exit, start_child
 
 log = structlog.get_logger()
 
@@ -61,25 +61,20 @@ class WorkerHandle(WorkerPort):
         loop = asyncio.get_running_loop()
         self._loading: PendingLoad | None = None
         self._ended = asyncio.Event()
+        self._fronts: set[int] = set()  # that are attached
         self.started_at = loop.time()
-        self._control, theirs = ControlChannel.pair()
-        fds = LinkFds(
-            link.rings_fd,
-            arena_fd,
-            link.submission_bell.fd,
-            link.completion_bell.fd,
-            theirs.sock.fileno(),
-        )
-        arguments = WorkerArguments(device, os.getpid(), fds)
+
+        def command(control_fd: int) -> list[str]:
+            fds = LinkFds(*link.fds(arena_fd), control_fd)
+            return [*_EXECUTABLE, WorkerArguments(device, os.getpid(), fds).to_json()]
+
         try:
-            command = [*_EXECUTABLE, arguments.to_json()]
-            self._process = ChildProcess(command, fds.numbers(), self._process_ended, environment)
+            self._control, self._process = start_child(
+                ControlChannel, command, link.fds(arena_fd), self._process_ended, environment
+            )
         except OSError:
-            self._control.close()
             link.close()
             raise
-        finally:
-            theirs.close()
         super().__init__(number, self._process.pid, device, link, events)
         loop.add_reader(self._control.sock, self._hear)
 
@@ -149,11 +144,37 @@ class WorkerHandle(WorkerPort):
         self.lane = None
         if self.state is WorkerState.ENDED:
             return
-        try:
-            self._control.send(messages.Unload())
-        except (PeerGone, BlockingIOError):
-            self.kill()
+        self._say(messages.Unload())
         self._become(WorkerState.IDLE)
+
+    # Further fronts
+
+    def attach(self, front: int, fds: tuple[int, int, int, int]) -> None:
+        """Have the worker serve a front's link: its rings, arena and doorbells."""
+        self._fronts.add(front)
+        self._say(messages.Attach(front), fds)
+
+    def detach(self, front: int) -> None:
+        """Have the worker give up the link of a front that has ended."""
+        if front in self._fronts:
+            self._fronts.discard(front)
+            self._say(messages.Detach(front))
+
+    def space_freed(self, front: int) -> None:
+        """Tell the worker that a front has released its answers."""
+        if front in self._fronts:
+            self._say(messages.SpaceFreed(front))
+
+    def _say(self, message: messages.Message, fds: tuple[int, ...] = ()) -> None:
+        """Send a message; a worker that does not read is ended."""
+        if self.state is WorkerState.ENDED:
+            return
+        try:
+            self._control.send(message, fds)
+        except PeerGone:
+            pass  # its end is about to be heard of
+        except BlockingIOError:
+            self.abort()
 
     def broken(self, error: ValueError) -> None:
         """End a worker that wrote nonsense into its rings."""
@@ -185,12 +206,11 @@ class WorkerHandle(WorkerPort):
             case messages.Warming() | messages.Loaded() | messages.LoadFailed():
                 if self._loading is not None:
                     self._loading.hear(message)
-            case messages.NeedSpace():
+            case messages.NeedSpace(link=0):
                 self.collect()  # releases every response that is there
-                try:
-                    self._control.send(messages.SpaceFreed())
-                except BlockingIOError:  # it asks but does not read
-                    self.abort()
+                self._say(messages.SpaceFreed())
+            case messages.NeedSpace(link=front):
+                self._events.worker_needs_space(self, front)
             case messages.Unloaded():
                 pass
             case _:

@@ -31,6 +31,7 @@ Spawn = Callable[[int, int, str, WorkerEvents[WorkerHandle]], Awaitable[WorkerHa
 Completed = Callable[[WorkerHandle, InferRequest, Completion, memoryview], None]
 Pumped = Callable[[WorkerHandle], None]
 Ended = Callable[[WorkerHandle], None]
+NeedsSpace = Callable[[WorkerHandle, int], None]
 
 
 class WorkerPool:
@@ -50,6 +51,8 @@ class WorkerPool:
         self.on_completed: Completed = lambda *_: None
         self.on_pumped: Pumped = lambda *_: None
         self.on_ended: Ended = lambda *_: None
+        self.on_started: Callable[[WorkerHandle], None] = lambda *_: None
+        self.on_needs_space: NeedsSpace = lambda *_: None
         self._spawn = spawn
         self._hang_timeout_s = hang_timeout_s
         self._start_timeout_s = start_timeout_s
@@ -134,6 +137,7 @@ class WorkerPool:
         finally:
             self._starting[device_index] -= 1
         self.workers.append(worker)
+        self.on_started(worker)
 
     # Spares
 
@@ -182,6 +186,10 @@ class WorkerPool:
         if worker.state is WorkerState.IDLE:
             log.debug("worker is idle", worker=worker.number, pid=worker.pid)
         self._tell()
+
+    def worker_needs_space(self, worker: WorkerHandle, front: int) -> None:
+        """Pass it on."""
+        self.on_needs_space(worker, front)
 
     def worker_ended(self, worker: WorkerHandle) -> None:
         """Forget a dead worker, have its requests sent again, see to its replacement."""

@@ -12,7 +12,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, TypeVar
+
+from gpu_worker.ipc.channel import Channel
+
+C = TypeVar("C", bound=Channel[Any])
 
 _DUMP_S: Final = 1.0  # time for SIGABRT to write its stack dump
 
@@ -67,6 +71,37 @@ class ChildProcess:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):  # it has ended, the pidfd will tell
                 signal.pidfd_send_signal(self._pidfd, number)
+
+
+def start_child(
+    channel: type[C],
+    command: Callable[[int], Sequence[str]],
+    fds: Sequence[int],
+    ended: Callable[[int], None],
+    environment: Mapping[str, str] | None = None,
+) -> tuple[C, ChildProcess]:
+    """Start a child with the other end of a channel; gives this end and the child.
+
+    Args:
+        channel: the kind of channel.
+        command: gives the command, which names the descriptor of the child's end.
+        fds: further descriptors to inherit.
+        ended: is called once, with the exit status.
+        environment: the child's; None: as this process's.
+
+    Raises:
+        OSError: it cannot be started.
+
+    """
+    ours, theirs = channel.pair()
+    fd = theirs.sock.fileno()
+    try:
+        return ours, ChildProcess(command(fd), [*fds, fd], ended, environment)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def describe_exit(status: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import SHARED_MEMORY, Models
 from tests.expected import mlp_outputs
-from tests.harness import Repository, Server, mlp_request, wait_for
+from tests.harness import FRONTS, Repository, Server, mlp_request, wait_for
 from tests.load import Load
 
 Serve = Callable[..., Server]
@@ -48,8 +48,9 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
     repository.publish("mlp", "v1", models.mlp(1))
     before = set(SHARED_MEMORY.iterdir())
     server = serve(repository).wait_ready()
-    # A worker, a spare, the JSON worker; importing Paddle starts a shell for a moment.
-    workers = wait_for(lambda: exactly(3, server.children()), "three children")
+    # A worker, a spare, each front's JSON worker; importing Paddle starts a shell for a moment.
+    count = 2 + FRONTS + (FRONTS - 1)
+    workers = wait_for(lambda: exactly(count, server.children()), f"{count} children")
     with Load(server.port, {"v1": mlp_outputs(models.mlp(1))}) as load:
         load.wait_answers(10)
         server.kill()

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Models
 from tests.expected import mlp_outputs
-from tests.harness import ROOT, Repository, Server, mlp_request, wait_for
+from tests.harness import FRONTS, ROOT, Repository, Server, mlp_request, wait_for
 from tests.load import Load
 
 Serve = Callable[..., Server]
@@ -134,12 +134,17 @@ def test_a_json_worker_that_hangs_is_replaced_and_the_client_is_told(
     server = serve(repository, "--timeout-ms", "2000", "--json-inline-kb", "1").wait_ready()
     large = mlp_request(rows=500)
     assert server.infer("mlp", large).status == 200
-    (child,) = (c for c in server.children() if "supervisor.json_worker" in c.cmdline())
-    child.suspend()
+    children = [c for c in server.children() if "supervisor.json_worker" in c.cmdline()]
+    assert len(children) == FRONTS
+    for child in children:
+        child.suspend()
     answer = server.infer("mlp", large)
     assert answer.status == 504
     assert "JSON" in answer.error
-    wait_for(lambda: not child.is_running(), "it is ended")
+    wait_for(lambda: not all(child.is_running() for child in children), "it is ended")
+    for child in children:  # that of another front was not asked for anything
+        if child.is_running():
+            child.resume()
     assert server.infer("mlp", large).status == 200
     wait_for(lambda: server.admin()["arena"]["lent_slots"] == 0, "all slots are back")
 

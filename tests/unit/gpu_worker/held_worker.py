@@ -84,3 +84,6 @@ def check(answer: Answer, arrays: Arrays) -> None:
     for index, array in enumerate(expected):
         assert found[index].dtype == array.dtype
         assert np.array_equal(found[index], array)
+
+
+StartBatches = Callable[..., Batches]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,3 +96,6 @@ def check_with_waits(worker: Harness, link: int, front: Front, numbers: list[int
     for answer, number in zip(found, numbers, strict=True):
         assert answer.completion.status == Status.OK
         assert (answer.arrays()[0] == 2 * number).all()
+
+
+StartWorker = Callable[..., Worker]

@@ -7,7 +7,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -265,5 +265,5 @@ class Harness(Front):
         self.control.close()
         self.join()
         self._theirs.close()
-        close_fds([fd for fd in self._fds.numbers() if fd != -1])
+        close_fds([fd for fd in astuple(self._fds) if fd != -1])
         super().close()

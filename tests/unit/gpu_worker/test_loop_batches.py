@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,37 +14,19 @@ from tests.unit.gpu_worker.held_worker import (
     ONE,
     ROWS,
     WIDE,
-    Batches,
-    Inputs,
+    StartBatches,
     by_rows,
     check,
     rows_of,
 )
 from tests.unit.gpu_worker.loop_harness import Arrays
 
-Start = Callable[..., Batches]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Batches] = []
-
-    def begin(
-        run: Callable[[Inputs], Arrays] = by_rows, contract: Contract = ROWS,
-        shares: bool = True, **batching: Any,
-    ) -> Batches:  # fmt: skip
-        begun.append(Batches(run, contract, shares, **{"max_batch_size": 8, **batching}))
-        return begun[-1]
-
-    yield begin
-    for batches in begun:
-        batches.worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
-
 
 @pytest.mark.parametrize("shares", [True, False])
-def test_requests_that_arrive_together_are_run_together(start: Start, shares: bool) -> None:
-    batches = start(shares=shares)
+def test_requests_that_arrive_together_are_run_together(
+    start_batches: StartBatches, shares: bool
+) -> None:
+    batches = start_batches(shares=shares)
     asked = [rows_of(number, rows) for number, rows in enumerate([1, 2, 1, 3, 1])]
     answers = batches.serve([batches.worker.submission(arrays)[0] for arrays in asked], ONE)
     for answer, arrays in zip(answers, asked, strict=True):
@@ -58,8 +37,8 @@ def test_requests_that_arrive_together_are_run_together(start: Start, shares: bo
     assert len({answer.completion.started_ns for answer in answers}) == 1
 
 
-def test_batches_have_the_size_that_is_allowed(start: Start) -> None:
-    batches = start(max_batch_size=4)
+def test_batches_have_the_size_that_is_allowed(start_batches: StartBatches) -> None:
+    batches = start_batches(max_batch_size=4)
     asked = [rows_of(number, rows) for number, rows in enumerate([1, 1, 1, 1, 1, 3, 2, 9, 1])]
     answers = batches.serve([batches.worker.submission(arrays)[0] for arrays in asked], ONE)
     # the one of nine rows runs alone, as soon as it is the oldest
@@ -69,14 +48,14 @@ def test_batches_have_the_size_that_is_allowed(start: Start) -> None:
         check(answer, arrays)
 
 
-def test_without_batching_each_runs_alone(start: Start) -> None:
-    batches = start(max_batch_size=1)
+def test_without_batching_each_runs_alone(start_batches: StartBatches) -> None:
+    batches = start_batches(max_batch_size=1)
     batches.serve([batches.worker.submission(ONE)[0] for _ in range(5)], ONE)
     assert batches.sizes() == [1] * 5
 
 
-def test_one_that_shall_run_solo_does(start: Start) -> None:
-    batches = start()
+def test_one_that_shall_run_solo_does(start_batches: StartBatches) -> None:
+    batches = start_batches()
     asked = [rows_of(number, 1) for number in range(5)]
     submissions = [batches.worker.submission(arrays)[0] for arrays in asked]
     submissions[2] = submissions[2]._replace(load_id=1 | SOLO)
@@ -89,8 +68,8 @@ def test_one_that_shall_run_solo_does(start: Start) -> None:
     assert batches.worker.answers()[0].completion.status == Status.STALE
 
 
-def test_each_gets_the_outputs_that_it_asked_for(start: Start) -> None:
-    batches = start()
+def test_each_gets_the_outputs_that_it_asked_for(start_batches: StartBatches) -> None:
+    batches = start_batches()
     masks = [0b01, 0b10, 0b11, 0, 0b01]
     asked = [rows_of(number, 1 + number % 2) for number in range(5)]
     submissions = [
@@ -106,8 +85,8 @@ def test_each_gets_the_outputs_that_it_asked_for(start: Start) -> None:
             assert np.array_equal(array, by_rows(arrays)[index])
 
 
-def test_shapes_do_not_mix(start: Start) -> None:
-    batches = start(lambda inputs: [inputs[0] + 1], WIDE)
+def test_shapes_do_not_mix(start_batches: StartBatches) -> None:
+    batches = start_batches(lambda inputs: [inputs[0] + 1], WIDE)
     widths = [3, 4, 3, 4, 4, 5]
     asked: list[Arrays] = [[np.full((1, width), n, np.float32)] for n, width in enumerate(widths)]
     answers = batches.serve(
@@ -120,8 +99,10 @@ def test_shapes_do_not_mix(start: Start) -> None:
 
 
 @pytest.mark.parametrize("shares", [True, False])
-def test_padding_lets_shapes_share_and_hangs_on_nobody_else(start: Start, shares: bool) -> None:
-    batches = start(lambda inputs: [inputs[0] + 1], WIDE, shares, pad={"x": [0, 8]})
+def test_padding_lets_shapes_share_and_hangs_on_nobody_else(
+    start_batches: StartBatches, shares: bool
+) -> None:
+    batches = start_batches(lambda inputs: [inputs[0] + 1], WIDE, shares, pad={"x": [0, 8]})
     widths = [3, 8, 5, 9, 16]
     asked: list[Arrays] = [
         [np.full((1 + n % 2, width), n + 1, np.float32)] for n, width in enumerate(widths)
@@ -141,9 +122,9 @@ def test_padding_lets_shapes_share_and_hangs_on_nobody_else(start: Start, shares
         assert np.array_equal(alone[0].arrays()[0], expected)
 
 
-def test_a_request_with_inputs_of_different_lengths_runs_alone(start: Start) -> None:
+def test_a_request_with_inputs_of_different_lengths_runs_alone(start_batches: StartBatches) -> None:
     contract = Contract(ROWS.inputs, (TensorSpec("y", "FP32", (-1,)),))
-    batches = start(lambda inputs: [inputs[0][:, 0].copy()], contract)
+    batches = start_batches(lambda inputs: [inputs[0][:, 0].copy()], contract)
     odd = [rows_of(1, 2)[0], np.zeros(3, np.int64)]
     submissions = [batches.worker.submission(arrays)[0] for arrays in (ONE, odd, odd, ONE)]
     answers = batches.serve(submissions, ONE)
@@ -151,8 +132,8 @@ def test_a_request_with_inputs_of_different_lengths_runs_alone(start: Start) -> 
     assert {answer.completion.status for answer in answers} == {Status.OK}
 
 
-def test_expired_requests_take_no_place_in_a_batch(start: Start) -> None:
-    batches = start(max_batch_size=4)
+def test_expired_requests_take_no_place_in_a_batch(start_batches: StartBatches) -> None:
+    batches = start_batches(max_batch_size=4)
     past = time.monotonic_ns()
     deadlines = [past, past, 1 << 62, past, 1 << 62, 1 << 62, 1 << 62, 1 << 62]
     submissions = [
@@ -167,8 +148,8 @@ def test_expired_requests_take_no_place_in_a_batch(start: Start) -> None:
         assert (answer.completion.batch_rows == 0) is expired
 
 
-def test_a_batch_waits_for_company_and_then_goes(start: Start) -> None:
-    batches = start(max_queue_delay_us=100_000)
+def test_a_batch_waits_for_company_and_then_goes(start_batches: StartBatches) -> None:
+    batches = start_batches(max_queue_delay_us=100_000)
     worker = batches.worker
     submissions = [worker.submission(ONE)[0] for _ in range(2)]
     worker.link.submit(submissions[:1])
@@ -179,15 +160,15 @@ def test_a_batch_waits_for_company_and_then_goes(start: Start) -> None:
     assert batches.sizes() == [2]
 
 
-def test_a_full_batch_does_not_wait(start: Start) -> None:
-    batches = start(max_batch_size=3, max_queue_delay_us=60_000_000)
+def test_a_full_batch_does_not_wait(start_batches: StartBatches) -> None:
+    batches = start_batches(max_batch_size=3, max_queue_delay_us=60_000_000)
     worker = batches.worker
     worker.link.submit([worker.submission(ONE)[0] for _ in range(3)])
     assert len(worker.answers(3)) == 3
 
 
-def test_requests_that_wait_when_a_load_comes_are_stale(start: Start) -> None:
-    batches = start(max_queue_delay_us=60_000_000)
+def test_requests_that_wait_when_a_load_comes_are_stale(start_batches: StartBatches) -> None:
+    batches = start_batches(max_queue_delay_us=60_000_000)
     worker = batches.worker
     worker.link.submit([worker.submission(ONE)[0] for _ in range(2)])
     # the loop has taken them once it has answered one that is refused at once

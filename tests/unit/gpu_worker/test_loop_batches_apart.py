@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -13,43 +9,23 @@ from gpu_worker.ipc.link import Status
 from gpu_worker.ipc.tensors import Contract, TensorSpec
 from tests.unit.gpu_worker.held_worker import (
     ONE,
-    ROWS,
     WIDE,
-    Batches,
     Inputs,
+    StartBatches,
     by_rows,
     check,
     rows_of,
 )
 from tests.unit.gpu_worker.loop_harness import Arrays
 
-Start = Callable[..., Batches]
 
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Batches] = []
-
-    def begin(
-        run: Callable[[Inputs], Arrays] = by_rows, contract: Contract = ROWS,
-        shares: bool = True, **batching: Any,
-    ) -> Batches:  # fmt: skip
-        begun.append(Batches(run, contract, shares, **{"max_batch_size": 8, **batching}))
-        return begun[-1]
-
-    yield begin
-    for batches in begun:
-        batches.worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
-
-
-def test_a_bad_request_in_a_batch_fails_alone(start: Start) -> None:
+def test_a_bad_request_in_a_batch_fails_alone(start_batches: StartBatches) -> None:
     def run(inputs: Inputs) -> Arrays:
         if (inputs[1] == 77).any():
             raise RuntimeError("77 is bad")
         return by_rows(inputs)
 
-    batches = start(run)
+    batches = start_batches(run)
     asked = [rows_of(number, 1) for number in (1, 2, 77, 4)]
     answers = batches.serve([batches.worker.submission(arrays)[0] for arrays in asked], ONE)
     assert batches.sizes() == [4, 1, 1, 1, 1]
@@ -64,13 +40,15 @@ def test_a_bad_request_in_a_batch_fails_alone(start: Start) -> None:
     assert batches.sizes() == [3]
 
 
-def test_outputs_that_do_not_follow_the_batch_end_batching_of_that_shape(start: Start) -> None:
+def test_outputs_that_do_not_follow_the_batch_end_batching_of_that_shape(
+    start_batches: StartBatches,
+) -> None:
     def run(inputs: Inputs) -> Arrays:
         if inputs[0].shape == (3, 5):
             return [inputs[0][:2]]
         return [inputs[0] * 2]
 
-    batches = start(run, WIDE)
+    batches = start_batches(run, WIDE)
 
     def ask(width: int) -> list[int]:
         asked: list[Arrays] = [[np.full((1, width), n, np.float32)] for n in range(3)]
@@ -92,9 +70,11 @@ def test_outputs_that_do_not_follow_the_batch_end_batching_of_that_shape(start: 
         Contract((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32", ()),)),
     ],
 )
-def test_a_contract_without_a_batch_is_served_one_by_one(start: Start, contract: Contract) -> None:
+def test_a_contract_without_a_batch_is_served_one_by_one(
+    start_batches: StartBatches, contract: Contract
+) -> None:
     total = contract.outputs[0].shape == ()
-    batches = start(lambda inputs: [inputs[0].sum() if total else inputs[0] * 2], contract)
+    batches = start_batches(lambda inputs: [inputs[0].sum() if total else inputs[0] * 2], contract)
     (warning,) = batches.loaded.warnings
     assert warning.startswith("batching is off: not every input and output has a variable first")
     x = np.ones((1, 4), np.float32)
@@ -102,7 +82,9 @@ def test_a_contract_without_a_batch_is_served_one_by_one(start: Start, contract:
     assert batches.sizes() == [1, 1, 1]
 
 
-def test_the_running_words_name_the_whole_batch_and_then_each_alone(start: Start) -> None:
+def test_the_running_words_name_the_whole_batch_and_then_each_alone(
+    start_batches: StartBatches,
+) -> None:
     seen: list[tuple[int, ...]] = []
 
     def run(inputs: Inputs) -> Arrays:
@@ -111,7 +93,7 @@ def test_the_running_words_name_the_whole_batch_and_then_each_alone(start: Start
             raise RuntimeError("only one at a time")
         return by_rows(inputs)
 
-    batches = start(by_rows)
+    batches = start_batches(by_rows)
     batches._run = run  # noqa: SLF001 - after the warm-up
     submissions = [batches.worker.submission(ONE)[0] for _ in range(3)]
     batches.serve(submissions, ONE)
@@ -119,8 +101,10 @@ def test_the_running_words_name_the_whole_batch_and_then_each_alone(start: Start
     assert seen[1:] == [ids, *[(one,) for one in ids]]
 
 
-def test_a_request_of_another_type_than_the_contract_says_fails(start: Start) -> None:
-    worker = start().worker
+def test_a_request_of_another_type_than_the_contract_says_fails(
+    start_batches: StartBatches,
+) -> None:
+    worker = start_batches().worker
     wrong: list[tuple[Arrays, bytes]] = [
         ([ONE[0].astype(np.float64), ONE[1]], b"input 'x' is FP64[1, 4], the model takes FP32"),
         ([ONE[0][:, :3], ONE[1]], b"input 'x' is FP32[1, 3], the model takes FP32[-1, 4]"),

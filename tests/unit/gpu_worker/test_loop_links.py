@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,8 @@ from gpu_worker.ipc import messages
 from gpu_worker.ipc.link import Status
 from gpu_worker.ipc.vocabulary import ProtocolError
 from tests.unit.gpu_worker.descriptors import open_descriptors
-from tests.unit.gpu_worker.linked_worker import CONTRACT, Worker, ask, check
+from tests.unit.gpu_worker.linked_worker import CONTRACT, StartWorker, ask, check
 from tests.unit.gpu_worker.loop_harness import FakePredictor, Harness
-
-Start = Callable[..., Worker]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Worker] = []
-
-    def begin(response_bytes: int = 1 << 16) -> Worker:
-        begun.append(Worker(response_bytes))
-        return begun[-1]
-
-    yield begin
-    for worker in begun:
-        worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
 
 
 def mapped() -> int:
@@ -37,8 +19,8 @@ def mapped() -> int:
     return Path("/proc/self/maps").read_text().count("memfd:hotpaddle")
 
 
-def test_requests_of_several_links_share_a_batch(start: Start) -> None:
-    worker = start()
+def test_requests_of_several_links_share_a_batch(start_worker: StartWorker) -> None:
+    worker = start_worker()
     others = [worker.front(1), worker.front(7)]
     worker.hold()
     for number in range(3):
@@ -52,8 +34,8 @@ def test_requests_of_several_links_share_a_batch(start: Start) -> None:
     assert worker.sizes() == [9]
 
 
-def test_each_links_running_words_name_its_own_requests(start: Start) -> None:
-    worker = start()
+def test_each_links_running_words_name_its_own_requests(start_worker: StartWorker) -> None:
+    worker = start_worker()
     other = worker.front(1)
     worker.hold()
     seen: list[list[tuple[int, ...]]] = []
@@ -71,8 +53,8 @@ def test_each_links_running_words_name_its_own_requests(start: Start) -> None:
     assert worker.link.running() == other.link.running() == ()
 
 
-def test_one_execution_has_one_leader_whatever_the_links(start: Start) -> None:
-    worker = start()
+def test_one_execution_has_one_leader_whatever_the_links(start_worker: StartWorker) -> None:
+    worker = start_worker()
     other = worker.front(1)
     worker.hold()
     ask(other, 1)
@@ -84,8 +66,8 @@ def test_one_execution_has_one_leader_whatever_the_links(start: Start) -> None:
     assert sum(completion.leads for completion in completions) == 1
 
 
-def test_a_detached_link_leaves_neither_memory_nor_descriptors(start: Start) -> None:
-    worker = start()
+def test_a_detached_link_leaves_neither_memory_nor_descriptors(start_worker: StartWorker) -> None:
+    worker = start_worker()
     ask(worker, 1)
     check(worker, [1])
     fds, maps = open_descriptors(), mapped()
@@ -110,8 +92,10 @@ def test_a_detached_link_leaves_neither_memory_nor_descriptors(start: Start) -> 
 @pytest.mark.parametrize(
     "message", [messages.Detach(9), messages.Attach(0)], ids=["unknown", "twice"]
 )
-def test_a_link_that_cannot_be_ends_the_worker(start: Start, message: messages.Message) -> None:
-    worker = start()
+def test_a_link_that_cannot_be_ends_the_worker(
+    start_worker: StartWorker, message: messages.Message
+) -> None:
+    worker = start_worker()
     if isinstance(message, messages.Attach):
         worker.fronts.append(worker.attach(0))
     else:
@@ -119,7 +103,7 @@ def test_a_link_that_cannot_be_ends_the_worker(start: Start, message: messages.M
     assert isinstance(worker.join(), ProtocolError)
 
 
-def test_a_link_may_be_attached_before_the_load(start: Start) -> None:
+def test_a_link_may_be_attached_before_the_load(start_worker: StartWorker) -> None:
     worker = Harness(lambda *_: FakePredictor(contract=CONTRACT, run_with=lambda i: [i[0] * 2]))
     front = worker.attach(1)
     ask(front, 5)

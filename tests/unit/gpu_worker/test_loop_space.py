@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-
 import numpy as np
 import pytest
 
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import Status
-from tests.unit.gpu_worker.linked_worker import Worker, ask, check, check_with_waits
+from tests.unit.gpu_worker.linked_worker import StartWorker, Worker, ask, check, check_with_waits
 from tests.unit.gpu_worker.loop_harness import Front
 
-Start = Callable[..., Worker]
 
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    begun: list[Worker] = []
-
-    def begin(response_bytes: int = 1 << 16) -> Worker:
-        begun.append(Worker(response_bytes))
-        return begun[-1]
-
-    yield begin
-    for worker in begun:
-        worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
-
-
-def test_answers_of_one_batch_may_exceed_the_ring(start: Start) -> None:
-    worker = start(1024)
+def test_answers_of_one_batch_may_exceed_the_ring(start_worker: StartWorker) -> None:
+    worker = start_worker(1024)
     worker.hold()
     for number in range(3):
         ask(worker, number, rows=20)  # 448 bytes each, more than 1024 together
@@ -47,8 +28,8 @@ def test_answers_of_one_batch_may_exceed_the_ring(start: Start) -> None:
     assert worker.sizes() == [40]
 
 
-def test_an_answer_of_a_batch_that_can_never_fit_fails_alone(start: Start) -> None:
-    worker = start(1024)
+def test_an_answer_of_a_batch_that_can_never_fit_fails_alone(start_worker: StartWorker) -> None:
+    worker = start_worker(1024)
     worker.hold()
     ask(worker, 1)
     ask(worker, 2, rows=60)  # 128 bytes of table and 960
@@ -63,8 +44,8 @@ def test_an_answer_of_a_batch_that_can_never_fit_fails_alone(start: Start) -> No
     assert (answers[2].arrays()[0] == 6).all()
 
 
-def test_a_text_longer_than_the_ring_is_cut(start: Start) -> None:
-    worker = start()
+def test_a_text_longer_than_the_ring_is_cut(start_worker: StartWorker) -> None:
+    worker = start_worker()
     front = worker.front(1, 64)
     submission, _ = front.submission([np.zeros((1, 5), np.float32)])
     front.link.submit([submission])
@@ -85,8 +66,8 @@ def fill(worker: Worker, number: int) -> Front:
     return front
 
 
-def test_space_is_asked_for_on_the_link_that_has_none(start: Start) -> None:
-    worker = start()
+def test_space_is_asked_for_on_the_link_that_has_none(start_worker: StartWorker) -> None:
+    worker = start_worker()
     front = fill(worker, 3)
     worker.control.send(messages.SpaceFreed(5))  # of a link that has gone, or nonsense
     found = front.take()
@@ -98,8 +79,10 @@ def test_space_is_asked_for_on_the_link_that_has_none(start: Start) -> None:
     check(worker, [9])
 
 
-def test_a_link_that_goes_while_its_space_is_waited_for_holds_nobody_up(start: Start) -> None:
-    worker = start()
+def test_a_link_that_goes_while_its_space_is_waited_for_holds_nobody_up(
+    start_worker: StartWorker,
+) -> None:
+    worker = start_worker()
     fill(worker, 3)
     worker.control.send(messages.Detach(3))
     ask(worker, 5)
@@ -107,8 +90,8 @@ def test_a_link_that_goes_while_its_space_is_waited_for_holds_nobody_up(start: S
     assert worker.silent()
 
 
-def test_links_come_and_go_while_space_is_waited_for(start: Start) -> None:
-    worker = start()
+def test_links_come_and_go_while_space_is_waited_for(start_worker: StartWorker) -> None:
+    worker = start_worker()
     other = worker.front(1)
     full = fill(worker, 3)
     newer = worker.attach(4)
@@ -124,8 +107,8 @@ def test_links_come_and_go_while_space_is_waited_for(start: Start) -> None:
 
 
 @pytest.mark.parametrize("stop", [True, False])
-def test_a_worker_that_waits_for_space_can_be_ended(start: Start, stop: bool) -> None:
-    worker = start()
+def test_a_worker_that_waits_for_space_can_be_ended(start_worker: StartWorker, stop: bool) -> None:
+    worker = start_worker()
     fill(worker, 3)
     if stop:
         worker.control.send(messages.Stop())
@@ -134,8 +117,10 @@ def test_a_worker_that_waits_for_space_can_be_ended(start: Start, stop: bool) ->
     assert isinstance(worker.join(), PeerGone)
 
 
-def test_a_link_detached_in_the_middle_of_its_batch_is_not_answered(start: Start) -> None:
-    worker = start()
+def test_a_link_detached_in_the_middle_of_its_batch_is_not_answered(
+    start_worker: StartWorker,
+) -> None:
+    worker = start_worker()
     small = worker.front(1, 1024)
     other = worker.front(2)
     worker.hold()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,7 @@ class Torture:
         self.peer = subprocess.Popen(
             [sys.executable, "-m", "tests.unit.gpu_worker.torture_peer",
              WorkerArguments("cpu", os.getpid(), fds).to_json(), str(stop_at)],
-            cwd=ROOT, pass_fds=fds.numbers(),
+            cwd=ROOT, pass_fds=astuple(fds),
         )  # fmt: skip
         os.close(arena_fd)
         theirs.close()

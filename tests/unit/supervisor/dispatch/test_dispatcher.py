@@ -30,7 +30,7 @@ async def test_nothing_loaded_and_unknown_versions_are_told_apart() -> None:
     bench = Bench()
     with pytest.raises(NotReady, match="'m' is not ready: no version has been loaded yet"):
         bench.dispatcher.lane(None)
-    bench.dispatcher.explain("it is broken")
+    bench.dispatcher.generations.why_not = "it is broken"
     with pytest.raises(NotReady, match="it is broken"):
         bench.dispatcher.lane(None)
     bench.serve("v1")

@@ -1,0 +1,1 @@
+"""A further front: an HTTP process with rings of its own to every worker."""

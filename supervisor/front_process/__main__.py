@@ -1,0 +1,30 @@
+"""A front's entry point: `python -m supervisor.front_process`, started by the supervisor only.
+
+Owns the process: its death with the supervisor, its signals, its log. Argument: one JSON object,
+see `FrontArguments`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from gpu_worker.ipc.child import die_with, ignore_terminal_signals
+from supervisor import logs
+from supervisor.front_process.app import FrontApp
+from supervisor.fronts.arguments import FrontArguments
+
+
+def main() -> int:
+    """Run one front to its end; give its exit status."""
+    arguments = FrontArguments.from_json(sys.argv[1])
+    die_with(arguments.supervisor_pid)
+    ignore_terminal_signals()
+    logs.configure(arguments.settings.log_format, arguments.settings.log_level)
+    uvloop.run(FrontApp(arguments).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

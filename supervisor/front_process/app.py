@@ -1,0 +1,112 @@
+"""The composition root of a further front: builds the parts, starts and stops them in order.
+
+Runs in the front's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+
+import structlog
+
+from gpu_worker.ipc.arena import RequestArena
+from gpu_worker.ipc.link import close_fds
+from supervisor.front_process.conversation import Conversation
+from supervisor.front_process.mirror import Mirror
+from supervisor.front_process.ports import Ports
+from supervisor.front_process.relay import Relay
+from supervisor.fronts import messages
+from supervisor.fronts.arguments import FrontArguments
+from supervisor.fronts.messages import FrontChannel
+from supervisor.http.codec.lane_codec import Codecs
+from supervisor.http.connection import Connection
+from supervisor.http.front import Front
+from supervisor.http.large_json import LargeJson
+from supervisor.http.listener import BACKLOG
+from supervisor.json_worker.handle import JsonWorker
+
+log = structlog.get_logger()
+
+_MB = 1 << 20
+
+
+class FrontApp:
+    """A running front."""
+
+    def __init__(self, arguments: FrontArguments) -> None:
+        self._arguments = arguments
+        self._servers: list[asyncio.Server] = []
+
+    async def run(self) -> None:
+        """Serve until told to stop, or until the supervisor is gone.
+
+        Raises:
+            OSError: no memory for the arena or a link.
+
+        """
+        settings = self._arguments.settings
+        arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
+        read_only = arena.segment.read_only_fd()
+        talk = Conversation(FrontChannel.inherited(self._arguments.channel, blocking=False))
+        mirror = Mirror(arena)
+        ports = Ports(
+            settings.response_ring_mb * _MB,
+            read_only,
+            settings.hang_timeout_ms / 1000,
+            mirror.dispatcher,
+            talk.say,
+        )
+        json_worker = JsonWorker(
+            arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
+        )
+        front = Front(
+            arena, mirror.dispatcher, Codecs(),
+            LargeJson(json_worker, settings.json_inline_kb << 10),
+            largest_body=settings.max_request_mb * _MB,
+            body_timeout_s=settings.body_timeout_ms / 1000,
+        )  # fmt: skip
+        front.slow_path = lambda: Relay(talk.pass_on)
+        listening = asyncio.Event()
+        talk.begin(ports)
+        obeying = asyncio.create_task(talk.obey(mirror, ports, listening.set))
+        serving = asyncio.create_task(self._serve(front, listening, talk))
+        waits = [asyncio.create_task(event.wait()) for event in (talk.over, talk.stop_asked)]
+        try:
+            await asyncio.wait({obeying, *waits}, return_when=asyncio.FIRST_COMPLETED)
+            if obeying.done():
+                await obeying  # raises
+            if not talk.over.is_set():
+                await self._stop(front, talk)
+                talk.tell_tallies(mirror, ports)
+        finally:
+            for task in (obeying, serving, *waits):
+                task.cancel()
+            ports.stop()
+            await json_worker.stop()
+            close_fds([read_only])
+
+    async def _serve(self, front: Front, listening: asyncio.Event, talk: Conversation) -> None:
+        await listening.wait()
+        loop = asyncio.get_running_loop()
+        for fd in self._arguments.listeners:
+            server = await loop.create_server(
+                lambda: Connection(front), sock=socket.socket(fileno=fd), backlog=BACKLOG
+            )
+            self._servers.append(server)
+        gc.collect()
+        gc.freeze()
+        log.info("front listens", front=self._arguments.number, pid=os.getpid())
+        talk.say(messages.Listening())
+
+    async def _stop(self, front: Front, talk: Conversation) -> None:
+        for server in self._servers:
+            server.close()
+        stopping = asyncio.create_task(front.stop(talk.stop_timeout_s))
+        hurry = asyncio.create_task(talk.hurry.wait())
+        await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, hurry):
+            task.cancel()
+        await asyncio.wait({stopping, hurry})

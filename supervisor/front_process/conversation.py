@@ -1,0 +1,160 @@
+"""The conversation with the supervisor: what it says is done in the order in which it is said.
+
+Owns this end of the channel. What a worker sleeps for, and the order to stop, do not wait for their
+turn. Runs on the front's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.vocabulary import ProtocolError
+from supervisor.front_process.mirror import Mirror
+from supervisor.front_process.ports import Ports
+from supervisor.fronts import messages
+from supervisor.fronts.messages import FrontChannel, FrontMessage
+
+_TALLY_EVERY_S: Final = 1.0
+
+
+class Conversation:
+    """Hears the supervisor, and speaks to it."""
+
+    def __init__(self, channel: FrontChannel) -> None:
+        self.over = asyncio.Event()  # the supervisor has gone
+        self.stop_asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.stop_timeout_s = 0.0
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._heard: asyncio.Queue[FrontMessage] = asyncio.Queue()
+        self._unsent: deque[tuple[FrontMessage, tuple[int, ...]]] = deque()
+        self._drains: set[asyncio.Task[None]] = set()
+        self._ports: Ports | None = None
+
+    # Speaking
+
+    def say(self, message: FrontMessage, fds: tuple[int, ...] = ()) -> None:
+        """Send a message, after those that the supervisor has not read yet.
+
+        The descriptors are kept open here until then.
+        """
+        self._unsent.append((message, tuple(os.dup(fd) for fd in fds)))
+        if len(self._unsent) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                message, fds = self._unsent[0]
+                self._channel.send(message, fds)
+                self._unsent.popleft()
+                for fd in fds:
+                    os.close(fd)
+        except BlockingIOError:
+            self._loop.add_writer(self._channel.sock, self._send)
+            return
+        except PeerGone:
+            self.over.set()
+        self._loop.remove_writer(self._channel.sock)
+
+    def pass_on(self) -> socket.socket:
+        """Give one end of a new socket, whose other end the supervisor serves.
+
+        Raises:
+            OSError: there are no descriptors left.
+
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        try:
+            self.say(messages.PassOn(), (theirs.fileno(),))
+        finally:
+            theirs.close()
+        return ours
+
+    # Hearing
+
+    def begin(self, ports: Ports) -> None:
+        """Hear from now on; what cannot wait concerns `ports`."""
+        self._ports = ports
+        self._loop.add_reader(self._channel.sock, self._hear)
+
+    def _hear(self) -> None:
+        assert self._ports is not None
+        try:
+            while True:
+                message, _ = self._channel.receive()
+                match message:
+                    case messages.NeedSpace(worker=worker):
+                        self._ports.free_space(worker)
+                    case messages.Stop(timeout_s=timeout_s):
+                        if self.stop_asked.is_set():
+                            self.hurry.set()
+                        self.stop_timeout_s = timeout_s
+                        self.stop_asked.set()
+                    case _:
+                        self._heard.put_nowait(message)
+        except BlockingIOError:
+            return
+        except PeerGone:
+            self._loop.remove_reader(self._channel.sock)
+            self.over.set()
+
+    async def obey(self, mirror: Mirror, ports: Ports, serve: Callable[[], None]) -> None:
+        """Do what is said, for ever; `serve` begins to listen.
+
+        Raises:
+            OSError: no memory for a link.
+            ProtocolError: the supervisor says what it may not.
+
+        """
+        while True:
+            match await self._heard.get():
+                case messages.WorkerUp() as worker:
+                    await ports.open(worker)
+                case messages.WorkerGone(number=number):
+                    ports.close(number)
+                case messages.LaneState() as lane:
+                    mirror.set_lane(lane, ports.get)
+                case messages.ModelState() as model:
+                    mirror.set_model(model)
+                    if model.order:
+                        self.say(messages.Done(model.order))
+                case messages.Drain(order=order, lane=number):
+                    self._drain(mirror, order, number)
+                case messages.Report(order=order):
+                    self.tell_tallies(mirror, ports)
+                    self.say(messages.Done(order))
+                case messages.Serve():
+                    serve()
+                    self._tell_often(mirror, ports)
+                case other:
+                    raise ProtocolError(f"a front does not take {other}")
+
+    def _drain(self, mirror: Mirror, order: int, number: int) -> None:
+        async def drain() -> None:
+            await mirror.drained(number)
+            self.say(messages.Done(order))
+
+        task = self._loop.create_task(drain())
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+
+    # Counts
+
+    def _tell_often(self, mirror: Mirror, ports: Ports) -> None:
+        self._loop.call_later(_TALLY_EVERY_S, self._tell_often, mirror, ports)
+        self.tell_tallies(mirror, ports)
+
+    def tell_tallies(self, mirror: Mirror, ports: Ports) -> None:
+        """Say what this front has counted; a sign of life, too."""
+        for tally in mirror.tallies():
+            self.say(tally)
+        self.say(messages.FrontTallied(ports.tallies(), mirror.arena.use()))

@@ -1,0 +1,127 @@
+"""The ports of a further front: a link of its own to every worker.
+
+Owns the links from the moment in which a worker is told of to its end. Each is made here and handed
+through the supervisor to the worker, so that a front has no way to a worker but its rings. Runs on
+the front's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from gpu_worker.ipc.link import Completion, SupervisorEnd
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.request import InferRequest
+from supervisor.fronts import messages
+from supervisor.workers.port import WorkerPort
+from supervisor.workers.tally import WorkerTally
+
+log = structlog.get_logger()
+
+_WATCH_EVERY_S: Final = 0.5
+
+HandOver = Callable[[messages.FrontMessage, tuple[int, ...]], None]
+
+
+class Ports:
+    """The ports, by their workers' numbers."""
+
+    def __init__(
+        self,
+        response_bytes: int,
+        arena_fd: int,
+        hang_timeout_s: float,
+        find: Callable[[str], Dispatcher | None],
+        say: HandOver,
+    ) -> None:
+        """`say` sends a message with descriptors to the supervisor."""
+        self._response_bytes = response_bytes
+        self._arena_fd = arena_fd
+        self._hang_timeout_s = hang_timeout_s
+        self._find = find
+        self._say = say
+        self._ports: dict[int, WorkerPort] = {}
+        self._loop = asyncio.get_running_loop()
+        self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
+
+    def get(self, number: int) -> WorkerPort | None:
+        """Give the port of a worker; None when it has ended."""
+        return self._ports.get(number)
+
+    async def open(self, worker: messages.WorkerUp) -> None:
+        """Make a link to a worker and hand it over.
+
+        Raises:
+            OSError: no memory for it.
+
+        """
+        # In a thread: the kernel takes milliseconds to hand megabytes out.
+        link = await asyncio.to_thread(SupervisorEnd, self._response_bytes)
+        port = WorkerPort(worker.number, worker.pid, worker.device, link, self)
+        self._ports[worker.number] = port
+        self._say(messages.Link(worker.number), link.fds(self._arena_fd))
+
+    def close(self, number: int) -> None:
+        """Take back what a worker that has ended held, and give its link back."""
+        port = self._ports.pop(number, None)
+        if port is None:
+            return
+        port.collect()  # answers that were given before the end count
+        dispatcher, lane = self._lane_of(port)
+        if dispatcher is not None and lane is not None:
+            dispatcher.worker_died(lane, port)
+        port.close()
+
+    def free_space(self, number: int) -> None:
+        """Release all answers of a worker that has no room for more."""
+        port = self._ports.get(number)
+        if port is not None:
+            port.collect()
+            self._say(messages.SpaceFreed(number), ())
+
+    def tallies(self) -> dict[str, list[int]]:
+        """Count what this front has had done by each worker: the fields of `WorkerTally`."""
+        counted = {number: WorkerTally.of(port) for number, port in self._ports.items()}
+        return {
+            str(number): [tally.in_flight, tally.answered, tally.stale]
+            for number, tally in counted.items()
+        }
+
+    def _lane_of(self, port: WorkerPort) -> tuple[Dispatcher | None, Lane | None]:
+        lane = port.lane
+        return (self._find(lane.model), lane) if isinstance(lane, Lane) else (None, None)
+
+    # What ports tell
+
+    def worker_completed(
+        self, worker: WorkerPort, request: InferRequest, completion: Completion, data: memoryview
+    ) -> None:
+        """Pass an answer on."""
+        dispatcher, lane = self._lane_of(worker)
+        if dispatcher is not None and lane is not None:
+            dispatcher.completed(lane, request, completion, data)
+
+    def worker_pumped(self, worker: WorkerPort) -> None:
+        """Take note that there may be credit again."""
+        dispatcher, lane = self._lane_of(worker)
+        if dispatcher is not None and lane is not None:
+            dispatcher.pump()
+            lane.note_idle()
+
+    def _look_for_hangs(self) -> None:
+        """Tell of workers that hold requests of this front without any sign of progress."""
+        self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
+        now = self._loop.time()
+        for port in self._ports.values():
+            if port.in_flight and now - port.last_progress > self._hang_timeout_s:
+                port.last_progress = now
+                self._say(messages.Hung(port.number), ())
+
+    def stop(self) -> None:
+        """Watch no more; the links' memory ends with the process."""
+        self._watch.cancel()

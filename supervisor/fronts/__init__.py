@@ -1,0 +1,1 @@
+"""Further fronts as the supervisor sees them: HTTP processes beside its own."""

@@ -1,0 +1,282 @@
+"""All further fronts: kept running, kept told, and made to switch as one.
+
+Owns the front processes and what was last said to them. A switch is held until every front has
+stopped sending to the old version (`held`), so that none can answer from it once another has
+answered from the new one (G1). A front that does not obey in time is ended. Runs on the
+supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.tally import Tally
+from supervisor.fronts import messages
+from supervisor.fronts.handle import FrontHandle
+from supervisor.fronts.state import lane_states, model_state
+from supervisor.settings import Settings
+from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.pool import WorkerPool
+from supervisor.workers.port import WorkerPort
+from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
+from supervisor.workers.tally import WorkerTally
+
+log = structlog.get_logger()
+
+_OBEY_S: Final = 2.0  # within which a front stops sending to a version; else it is ended
+_GATHER_S: Final = 1.0  # for counts; older ones do as well
+_SILENCE_S: Final = 10.0  # without a word, though each says something every second
+_WATCH_EVERY_S: Final = 1.0
+_SHORT_LIFE_S: Final = 10.0  # a front that ends earlier is started again with a delay
+_REMEMBERED_EXITS: Final = 16
+
+
+class Fronts:
+    """The fronts beside the supervisor's own; with none, everything here is done at once."""
+
+    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
+        self.running: list[FrontHandle] = []
+        self._settings = settings
+        self._pool = pool
+        self._pass_on: Callable[[socket.socket], None] = socket.socket.close
+        self._loop = asyncio.get_running_loop()
+        self._listeners: list[Sequence[socket.socket]] = []
+        self._published: dict[str, Dispatcher] = {}
+        self._held: set[str] = set()
+        self._switching: dict[str, asyncio.Lock] = {}
+        self._past: dict[str, Tally] = {}  # what fronts have counted that have ended
+        self._past_workers: dict[int, WorkerTally] = {}
+        self._exits: list[Exit] = []
+        self._numbers = 0
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._stopping = False
+        pool.on_started = self._worker_started
+        pool.on_needs_space = self._worker_needs_space
+
+    # Processes
+
+    def start(
+        self,
+        listeners: Sequence[Sequence[socket.socket]],
+        pass_on: Callable[[socket.socket], None],
+    ) -> None:
+        """Start one front for each of `listeners`.
+
+        `pass_on` takes the connections of clients that want more than an inference.
+        """
+        self._pass_on = pass_on
+        self._listeners = [*listeners]
+        if listeners:
+            self._later(_WATCH_EVERY_S, self._look_for_silence)
+        for sockets in listeners:
+            self._begin(sockets)
+
+    def _begin(self, listeners: Sequence[socket.socket]) -> None:
+        self._numbers += 1
+        try:
+            front = FrontHandle(self._numbers, self._settings, listeners, self)
+        except OSError as error:
+            log.error("a front cannot be started", reason=error.strerror)
+            self._later(_SHORT_LIFE_S, lambda: self._begin(listeners))
+            return
+        self.running.append(front)
+        for worker in self._pool.workers:
+            front.say(messages.WorkerUp(worker.number, worker.pid, worker.device))
+        for dispatcher in self._published.values():
+            self._tell(front, dispatcher)
+        # Only what knows all may serve: until then no switch has to wait for it.
+        front.order(messages.Report).add_done_callback(lambda _: front.serve())
+
+    def _later(self, delay_s: float, do: Callable[[], None]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            do()
+
+        timer = self._loop.call_later(delay_s, run)
+        self._timers.add(timer)
+
+    def _look_for_silence(self) -> None:
+        self._later(_WATCH_EVERY_S, self._look_for_silence)
+        now = self._loop.time()
+        for front in self.running:
+            if now - front.last_heard > self._patience_s(front):
+                log.error("a front gives no sign of life, it is ended", front=front.number)
+                front.last_heard = now
+                front.abort()
+
+    def _patience_s(self, front: FrontHandle) -> float:
+        return _SILENCE_S if front.listening else self._settings.start_timeout_ms / 1000
+
+    def front_ended(self, front: FrontHandle) -> None:
+        """Have its links given up, keep its counts, and start another in its place."""
+        self.running.remove(front)
+        for worker in self._pool.workers:
+            worker.detach(front.number)
+        for model, tally in front.models.items():
+            tally.queued = 0
+            self._past.setdefault(model, Tally()).add(tally)
+        for number, done in front.workers.items():
+            done.in_flight = 0
+            self._past_workers.setdefault(number, WorkerTally()).add(done)
+        if self._stopping:
+            return
+        now = self._loop.time()
+        fruitful = front.listening and now - front.started_at > _SHORT_LIFE_S
+        self._exits.append(Exit(now, ExitKind.FRUITFUL if fruitful else ExitKind.BARREN))
+        del self._exits[:-_REMEMBERED_EXITS]
+        self._later(restart_delay(self._exits, now), lambda: self._begin(front.listeners))
+
+    async def stop(self, timeout_s: float) -> None:
+        """Have all fronts finish their requests and end."""
+        self._stopping = True
+        for timer in self._timers:
+            timer.cancel()
+        for sockets in self._listeners:  # else who connects now would wait for nobody
+            for sock in sockets:
+                sock.close()
+        await asyncio.gather(*(front.stop(timeout_s) for front in self.running))
+
+    # Models
+
+    def publish(self, dispatcher: Dispatcher) -> None:
+        """Tell what a model's lanes are now; while a switch is held, that comes at its end."""
+        if not self._listeners:
+            return
+        self._published[dispatcher.model] = dispatcher
+        if dispatcher.model not in self._held:
+            for front in self.running:
+                self._tell(front, dispatcher)
+
+    def _tell(self, front: FrontHandle, dispatcher: Dispatcher) -> None:
+        for lane in lane_states(dispatcher):
+            front.say(lane)
+        front.say(self._state(dispatcher, 0))
+
+    def _state(self, dispatcher: Dispatcher, order: int) -> messages.ModelState:
+        return model_state(dispatcher, order, held=dispatcher.model in self._held)
+
+    @contextlib.asynccontextmanager
+    async def held(self, dispatcher: Dispatcher) -> AsyncIterator[None]:
+        """Have no further front send anything to the serving lane, until this ends.
+
+        Requests that come meanwhile wait. What is switched within is told to all at the end. One
+        holder per model at a time. Without further fronts nothing is waited for.
+        """
+        if not self._listeners:
+            yield
+            return
+        model = dispatcher.model
+        async with self._switching.setdefault(model, asyncio.Lock()):
+            self._published[model] = dispatcher
+            self._held.add(model)
+            try:
+                await self._all_obey(lambda order: self._state(dispatcher, order))
+                yield
+            finally:
+                self._held.discard(model)
+                self.publish(dispatcher)
+
+    async def _all_obey(self, make: Callable[[int], messages.ModelState]) -> None:
+        orders = {front: front.order(make) for front in self.running if front.may_serve}
+        for front in self.running:
+            if front not in orders:
+                front.say(make(0))
+        if not orders:
+            return
+        _, late = await asyncio.wait(orders.values(), timeout=_OBEY_S)
+        for front, done in orders.items():
+            if done in late:
+                log.error("a front does not stop for a switch, it is ended", front=front.number)
+                front.kill()
+        if late:
+            await asyncio.wait(late)
+
+    async def drained(self, lane: Lane) -> None:
+        """Wait until no further front has a request left in a lane."""
+        await asyncio.gather(
+            *(
+                front.order(lambda order: messages.Drain(order, lane.number))
+                for front in self.running
+            )
+        )
+
+    # Workers
+
+    def _worker_started(self, worker: WorkerHandle) -> None:
+        for front in self.running:
+            front.say(messages.WorkerUp(worker.number, worker.pid, worker.device))
+
+    def worker_gone(self, worker: WorkerHandle) -> None:
+        """Tell that a worker has ended."""
+        self._past_workers.pop(worker.number, None)
+        for front in self.running:
+            front.workers.pop(worker.number, None)
+            front.say(messages.WorkerGone(worker.number))
+
+    def _worker_needs_space(self, worker: WorkerHandle, number: int) -> None:
+        for front in self.running:  # the answer to one that has ended is `Detach`
+            if front.number == number:
+                front.say(messages.NeedSpace(worker.number))
+
+    def _worker(self, number: int) -> WorkerHandle | None:
+        return next((one for one in self._pool.workers if one.number == number), None)
+
+    def front_linked(self, front: FrontHandle, worker: int, fds: tuple[int, int, int, int]) -> None:
+        """Pass a front's link on to the worker."""
+        handle = self._worker(worker)
+        if handle is not None:
+            handle.attach(front.number, fds)
+
+    def front_freed_space(self, front: FrontHandle, worker: int) -> None:
+        """Wake the worker."""
+        handle = self._worker(worker)
+        if handle is not None:
+            handle.space_freed(front.number)
+
+    def front_found_hung(self, front: FrontHandle, worker: int) -> None:
+        """End a worker that gives a front no answer."""
+        handle = self._worker(worker)
+        if handle is not None:
+            log.error(
+                "worker gives a front no answer, it is ended",
+                worker=worker, pid=handle.pid, front=front.number,
+            )  # fmt: skip
+            handle.abort()
+
+    def front_passes_on(self, sock: socket.socket) -> None:
+        """Serve a client here."""
+        self._pass_on(sock)
+
+    # Counts
+
+    async def gather(self) -> None:
+        """Have all fronts say what they have counted up to now."""
+        orders = [front.order(messages.Report) for front in self.running if front.listening]
+        if orders:
+            await asyncio.wait(orders, timeout=_GATHER_S)
+
+    def tally(self, dispatcher: Dispatcher) -> Tally:
+        """Give what all fronts, this process among them, have counted of a model."""
+        total = Tally.of(dispatcher)
+        for tallies in (self._past, *(front.models for front in self.running)):
+            found = tallies.get(dispatcher.model)
+            if found is not None:
+                total.add(found)
+        return total
+
+    def worker_tally(self, worker: WorkerPort) -> WorkerTally:
+        """Give what all fronts have had done by a worker."""
+        total = WorkerTally.of(worker)
+        for tallies in (self._past_workers, *(front.workers for front in self.running)):
+            found = tallies.get(worker.number)
+            if found is not None:
+                total.add(found)
+        return total

@@ -1,0 +1,215 @@
+"""A further front as the supervisor sees it: one child process and its channel.
+
+Owns the process, the orders that it has not yet obeyed, and what it has counted. Never waits for
+the process: descriptors tell. Runs on the supervisor's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.link import close_fds
+from gpu_worker.ipc.vocabulary import ProtocolError
+from supervisor.dispatch.tally import Tally
+from supervisor.fronts import messages
+from supervisor.fronts.arguments import FrontArguments
+from supervisor.fronts.messages import FrontChannel, FrontMessage
+from supervisor.settings import Settings
+from supervisor.workers.process import describe_exit, start_child
+from supervisor.workers.tally import WorkerTally
+
+log = structlog.get_logger()
+
+_COMMAND: Final = [sys.executable, "-m", "supervisor.front_process"]
+_orders = itertools.count(1)
+
+
+class FrontEvents(Protocol):
+    """Whom a front tells."""
+
+    def front_linked(self, front: FrontHandle, worker: int, fds: tuple[int, int, int, int]) -> None:
+        """Take a link's descriptors to a worker; they are closed when this returns."""
+
+    def front_freed_space(self, front: FrontHandle, worker: int) -> None:
+        """Tell a worker that its answers have been released."""
+
+    def front_found_hung(self, front: FrontHandle, worker: int) -> None:
+        """Take note that a worker gives this front no answer."""
+
+    def front_passes_on(self, sock: socket.socket) -> None:
+        """Serve a client whose front can only do inferences; takes the socket over."""
+
+    def front_ended(self, front: FrontHandle) -> None:
+        """Take note of the end."""
+
+
+class FrontHandle:
+    """One front process."""
+
+    def __init__(
+        self,
+        number: int,
+        settings: Settings,
+        listeners: Sequence[socket.socket],
+        events: FrontEvents,
+    ) -> None:
+        """Start the process.
+
+        Raises:
+            OSError: it cannot be started.
+
+        """
+        self.number = number
+        self.listeners = listeners
+        self.may_serve = False  # it has been told to listen: a switch has to wait for it
+        self.listening = False
+        self.models: dict[str, Tally] = {}
+        self.workers: dict[int, WorkerTally] = {}
+        self.arena: dict[str, int] = {}
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._pending: dict[int, asyncio.Future[None]] = {}
+        self._unsent: deque[FrontMessage] = deque()
+        self._ended = asyncio.Event()
+        self.started_at = self.last_heard = self._loop.time()
+        fds = tuple(sock.fileno() for sock in listeners)
+
+        def command(channel_fd: int) -> list[str]:
+            arguments = FrontArguments(number, os.getpid(), settings, channel_fd, fds)
+            return [*_COMMAND, arguments.to_json()]
+
+        self._channel, self._process = start_child(FrontChannel, command, fds, self._process_ended)
+        self.pid = self._process.pid
+        self._loop.add_reader(self._channel.sock, self._hear)
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the process runs."""
+        return self._process.alive
+
+    # To the front
+
+    def say(self, message: FrontMessage) -> None:
+        """Send a message, after those that the front has not read yet."""
+        if not self.alive:
+            return
+        self._unsent.append(message)
+        if len(self._unsent) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                self._channel.send(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._channel.sock, self._send)
+            return
+        except PeerGone:
+            self._unsent.clear()
+        self._loop.remove_writer(self._channel.sock)
+
+    def order(self, make: Callable[[int], FrontMessage]) -> asyncio.Future[None]:
+        """Send what `make` gives for a new order; done when it is obeyed or the front has ended."""
+        number, done = next(_orders), self._loop.create_future()
+        if not self.alive:
+            done.set_result(None)
+            return done
+        self._pending[number] = done
+        done.add_done_callback(lambda _: self._pending.pop(number, None))
+        self.say(make(number))
+        return done
+
+    def serve(self) -> None:
+        """Have it listen."""
+        self.may_serve = True
+        self.say(messages.Serve())
+
+    # From the front
+
+    def _hear(self) -> None:
+        self.last_heard = self._loop.time()
+        try:
+            while True:
+                message, fds = self._channel.receive()
+                try:
+                    self._obey(message, fds)
+                finally:
+                    close_fds(fds)
+        except BlockingIOError:
+            return
+        except PeerGone:
+            self._loop.remove_reader(self._channel.sock)  # the pidfd will tell the rest
+        except (ProtocolError, ValueError) as error:
+            log.error("a front broke its protocol, it is ended", front=self.number, reason=error)
+            self.kill()
+
+    def _obey(self, message: FrontMessage, fds: list[int]) -> None:
+        match message:
+            case messages.Done(order=number):
+                done = self._pending.get(number)
+                if done is not None and not done.done():
+                    done.set_result(None)
+            case messages.Link(worker=worker):
+                rings, arena, submissions, completions = fds
+                self._events.front_linked(self, worker, (rings, arena, submissions, completions))
+            case messages.PassOn():
+                self._events.front_passes_on(socket.socket(fileno=os.dup(fds[0])))
+            case messages.SpaceFreed(worker=worker):
+                self._events.front_freed_space(self, worker)
+            case messages.Hung(worker=worker):
+                self._events.front_found_hung(self, worker)
+            case messages.Tallied():
+                self.models[message.model] = Tally.from_dict(message.tally)
+            case messages.FrontTallied():
+                self.arena = message.arena
+                self.workers = {
+                    int(number): WorkerTally(*counts) for number, counts in message.workers.items()
+                }
+            case messages.Listening():
+                self.listening = True
+            case _:
+                raise ProtocolError(f"a supervisor does not take {message}")
+
+    # The end
+
+    def _process_ended(self, status: int) -> None:
+        self._hear()  # what it counted last may still wait
+        self._loop.remove_reader(self._channel.sock)
+        self._loop.remove_writer(self._channel.sock)
+        self._channel.close()
+        for done in list(self._pending.values()):
+            if not done.done():
+                done.set_result(None)
+        self._ended.set()
+        level = log.info if status == 0 else log.warning
+        level("front ended", front=self.number, pid=self.pid, how=describe_exit(status))
+        self._events.front_ended(self)
+
+    def abort(self) -> None:
+        """End a front that hangs, with a stack dump in the log."""
+        self._process.abort()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Have it finish its requests and end, and see to it."""
+        self.say(messages.Stop(timeout_s))
+        try:
+            async with asyncio.timeout(timeout_s + 2.0):
+                await self._ended.wait()
+        except TimeoutError:
+            self.kill()
+            await self._ended.wait()

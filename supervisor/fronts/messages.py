@@ -1,0 +1,203 @@
+"""The messages between the supervisor and a further front.
+
+Owns their fields, plain JSON values only. What a front must know of a model comes as a whole with
+each change (its `LaneState`s, then its `ModelState`), so that a front that has just started and one
+that has seen everything end up alike. An `order` is a number that the front gives back in `Done`
+once it has obeyed; 0 asks for no answer. Runs in both processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpu_worker.ipc.channel import Channel
+from gpu_worker.ipc.vocabulary import Vocabulary
+
+# Supervisor to front
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker has been started; the front answers with a `Link` to it."""
+
+    number: int
+    pid: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGone:
+    """A worker has ended: what it held for the front is to be sent again."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class NeedSpace:
+    """A worker sleeps until all its answers to this front are released."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One loaded version. `workers` are pairs of a worker's number and its load's id."""
+
+    number: int
+    model: str
+    version: str
+    generation: int
+    contract: dict[str, Any]  # `Contract.to_json()`
+    limits: dict[str, int]  # timeout_ms, queue_limit, max_in_flight
+    workers: list[list[int]]
+    closing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Which lanes a model has, by their numbers; 0 for none.
+
+    While `held`, nothing more goes to the serving lane: it waits for a switch, which no front may
+    make before all of them wait (G1).
+    """
+
+    order: int
+    model: str
+    held: bool
+    generation: int
+    why_not: str
+    serving: int
+    retained: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Say when no request is left in a lane."""
+
+    order: int
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Say what was counted; by then all that was told before is known."""
+
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Accept nothing more, let requests finish, end with status 0. A second one hurries."""
+
+    timeout_s: float
+
+
+# Front to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """The front accepts connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to a worker. Four descriptors come along: rings, arena, and the two doorbells."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceFreed:
+    """The answer to `NeedSpace`."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An order has been obeyed."""
+
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """What a front has counted for one model since it started: `Tally.to_dict()`."""
+
+    model: str
+    tally: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontTallied:
+    """What a front's arena lends at present, and what workers hold and have done for it.
+
+    `workers` are the fields of a `WorkerTally` by number, `arena` what `RequestArena.use` gives.
+    """
+
+    workers: dict[str, list[int]]
+    arena: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hung:
+    """A worker has given this front no answer for too long."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """A client asks for more than an inference. A stream socket comes along, to serve it on."""
+
+
+FrontMessage = (
+    WorkerUp
+    | WorkerGone
+    | NeedSpace
+    | LaneState
+    | ModelState
+    | Drain
+    | Report
+    | Serve
+    | Stop
+    | Listening
+    | Link
+    | SpaceFreed
+    | Done
+    | Tallied
+    | FrontTallied
+    | Hung
+    | PassOn
+)
+
+
+class FrontChannel(Channel[FrontMessage]):
+    """One end of the channel between the supervisor and a front."""
+
+    vocabulary = Vocabulary[FrontMessage](
+        WorkerUp,
+        WorkerGone,
+        NeedSpace,
+        LaneState,
+        ModelState,
+        Drain,
+        Report,
+        Serve,
+        Stop,
+        Listening,
+        Link,
+        SpaceFreed,
+        Done,
+        Tallied,
+        FrontTallied,
+        Hung,
+        PassOn,
+    )

@@ -1,0 +1,45 @@
+"""Workers' loops in threads of this process, which end with the test."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gpu_worker.ipc.tensors import Contract
+from tests.unit.gpu_worker.held_worker import ROWS, Batches, Inputs, StartBatches, by_rows
+from tests.unit.gpu_worker.linked_worker import StartWorker, Worker
+from tests.unit.gpu_worker.loop_harness import Arrays
+
+
+@pytest.fixture
+def start_batches() -> Iterator[StartBatches]:
+    begun: list[Batches] = []
+
+    def begin(
+        run: Callable[[Inputs], Arrays] = by_rows, contract: Contract = ROWS,
+        shares: bool = True, **batching: Any,
+    ) -> Batches:  # fmt: skip
+        begun.append(Batches(run, contract, shares, **{"max_batch_size": 8, **batching}))
+        return begun[-1]
+
+    yield begin
+    for batches in begun:
+        batches.worker.close()
+    gc.unfreeze()  # a loaded worker freezes what there is
+
+
+@pytest.fixture
+def start_worker() -> Iterator[StartWorker]:
+    begun: list[Worker] = []
+
+    def begin(response_bytes: int = 1 << 16) -> Worker:
+        begun.append(Worker(response_bytes))
+        return begun[-1]
+
+    yield begin
+    for worker in begun:
+        worker.close()
+    gc.unfreeze()  # a loaded worker freezes what there is
