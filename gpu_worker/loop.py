@@ -138,7 +138,7 @@ class Loop:
             if self._version is None:
                 self._give_up()  # only now: `take_up` itself held the predictor
             else:
-                gc.collect()
+                gc.collect(1)
                 gc.freeze()
         return answer
 

@@ -62,7 +62,7 @@ class ModelManager:
         )
         self.demand = Demand(pool, settings.spares)
         self._lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
-        self._promotion = Promotion(self._lanes, self.demand, self._newest)
+        self._promotion = Promotion(self._lanes, self.demand, arena, self._newest)
         self._triggers = Triggers()
 
     # Asking for a look

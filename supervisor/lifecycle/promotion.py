@@ -13,11 +13,13 @@ from typing import Final
 
 import structlog
 
+from gpu_worker.ipc.arena import RequestArena
 from supervisor.dispatch.lane import Lane
 from supervisor.errors import RepositoryError, VersionFailed, VersionRejected
 from supervisor.lifecycle.demand import Demand, Need
 from supervisor.lifecycle.lanes import Lanes
 from supervisor.lifecycle.model import Model
+from supervisor.lifecycle.rehearsal import rehearse
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.lifecycle.verdict import Outcome, Verdict
 from supervisor.lifecycle.version_policy import NoWish, Wish
@@ -26,6 +28,9 @@ from supervisor.repository.staging import StagedVersion
 
 log = structlog.get_logger()
 
+# After a switch neither the log nor the next look at the repository, whose thread competes for the
+# interpreter, comes between the first requests and their answers.
+_CALM_S: Final = 0.05
 _FLAT_VERSION_DIGITS: Final = 12  # of the content digest that names a flat model's version
 
 Newest = Callable[[Model], Awaitable[Wish | NoWish]]
@@ -34,11 +39,12 @@ Newest = Callable[[Model], Awaitable[Wish | NoWish]]
 class Promotion:
     """Brings wished versions up."""
 
-    def __init__(self, lanes: Lanes, demand: Demand, newest: Newest) -> None:
+    def __init__(self, lanes: Lanes, demand: Demand, arena: RequestArena, newest: Newest) -> None:
         """`newest` tells what the repository asks for at this moment."""
         self._lanes = lanes
         self._loader = lanes.loader
         self._demand = demand
+        self._arena = arena
         self._newest = newest
 
     def _need(self, settings: ModelSettings) -> Need:
@@ -89,11 +95,18 @@ class Promotion:
         """Switch to a lane that is ready, unless something newer is wanted by now."""
         lane.record.move(VersionState.READY)
         newest = await self._newest(model)
+        await self._rehearse(model, lane)
+        before_switch = time.perf_counter()
         async with self._lanes.fronts.held(model.dispatcher):
             # Nothing waits from here to the switch.
             superseded = newest.token not in ("", wish.token) or model.unloaded
-            if not superseded and not self._lacks_worker(lane):
-                return self._switch(model, lane, trigger, started)
+            switched = not superseded and not self._lacks_worker(lane)
+            if switched:
+                self._demand.serve(model.name, self._need(lane.settings))
+                self._lanes.switch(model, lane)
+        if switched:
+            lane.record.phases_ms["switch"] = (time.perf_counter() - before_switch) * 1000
+            return await self._tell(model, lane, trigger, started)
         if superseded:
             lane.record.move(VersionState.UNLOADED, "superseded by a newer wish")
             self._lanes.free(lane)
@@ -111,20 +124,25 @@ class Promotion:
         need = self._need(lane.settings)
         return len(lane.workers) != need.instances * len(need.devices)
 
-    def _switch(self, model: Model, lane: Lane, trigger: str, started: float) -> Verdict:
-        before_switch = time.perf_counter()
-        self._demand.serve(model.name, self._need(lane.settings))
-        self._lanes.switch(model, lane)
-        lane.record.phases_ms["switch"] = (time.perf_counter() - before_switch) * 1000
+    async def _tell(self, model: Model, lane: Lane, trigger: str, started: float) -> Verdict:
         cost_ms = (time.perf_counter() - started) * 1000
+        model.note("live", lane.version, trigger=trigger, cost_ms=round(cost_ms, 1))
+        if lane.generation > 1:
+            await asyncio.sleep(_CALM_S)
         phases = {name: f"{value:.1f}ms" for name, value in lane.record.phases_ms.items()}
         log.info(
             f"Loaded {lane.version}, cost={cost_ms:.0f}ms",
             model=model.name, generation=lane.generation, digest=lane.record.digest[:16],
             trigger=trigger, **phases,
         )  # fmt: skip
-        model.note("live", lane.version, trigger=trigger, cost_ms=round(cost_ms, 1))
         return Verdict(model.name, Outcome.LIVE, lane.version, lane.generation)
+
+    async def _rehearse(self, model: Model, lane: Lane) -> None:
+        """Make a lane ready for such requests as the serving one gets at present."""
+        serving = model.dispatcher.serving
+        shapes = self._lanes.fronts.tally(model.dispatcher).shapes
+        if serving is not None and serving.contract == lane.contract and shapes:
+            await rehearse(lane, self._arena, shapes[-1])
 
 
 def refuse(model: Model, record: VersionRecord, error: RepositoryError, trigger: str) -> None:

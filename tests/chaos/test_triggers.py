@@ -16,7 +16,8 @@ Serve = Callable[..., Server]
 
 def loaded_by(server: Server, version: str) -> str:
     """Give the trigger that the log names for a version."""
-    (line,) = server.logged(f"Loaded {version}, cost=")
+    text = f"Loaded {version}, cost="
+    (line,) = wait_for(lambda: server.logged(text), "the switch is logged, after it")
     return str(line["trigger"])
 
 

@@ -129,11 +129,13 @@ class Plans:
 
 def _fill(plan: InferPlan, lists: list[bytes]) -> Arrays | None:
     """Parse the numbers; None where one is not what it must be, which is explained elsewhere."""
+    if len(lists) != len(plan.holes):  # a NUL in the place of a list
+        return None
     arrays: Arrays = [None] * len(lists)  # type: ignore[list-item]  # each is set below
     try:
         for hole, text in zip(plan.holes, lists, strict=True):
             arrays[hole.place] = to_array(orjson.loads(text), hole.datatype, hole.shape, hole.name)
-    except (BadRequest, ValueError):  # no JSON, or a text with a NUL in the place of a list
+    except (BadRequest, ValueError):  # no JSON
         return None
     return arrays
 

@@ -49,7 +49,14 @@ def state(*models: dict[str, Any], ready: bool = True, problem: str = "") -> dic
         "repository": {"problem": problem},
         "models": list(models),
         "workers": [worker(1), worker(2, model="", version="", state="idle")],
+        "fronts": [],
     }
+
+
+def front(number: int, listening: bool) -> dict[str, Any]:
+    arena = {"lent_bytes": 3 << 19} if listening else {}
+    return {"number": number, "pid": 77, "listening": listening, "arena": arena,
+            "rss_bytes": 58 << 20}  # fmt: skip
 
 
 class CannedClient(AdminClient):
@@ -76,6 +83,15 @@ def test_status_text_shows_each_model_and_worker_in_a_row() -> None:
         "  WORKER  DEVICE  PID   STATE    HOLDS   IN FLIGHT  ANSWERED  MEMORY",
         "  1       gpu:0   4711  holding  ocr v7  1          42        300 MB",
         "  2       gpu:0   4711  idle     -       1          42        300 MB",
+    ]
+
+
+def test_status_text_shows_further_fronts() -> None:
+    text = commands.status_text({**state(), "fronts": [front(1, True), front(2, False)]})
+    assert text.splitlines()[-3:] == [
+        "  FRONT  PID  STATE      ARENA IN USE  MEMORY",
+        "  1      77   listening  1.5 MB        58 MB",
+        "  2      77   starting   0.0 MB        58 MB",
     ]
 
 

@@ -188,6 +188,10 @@ def test_a_body_with_a_nul_in_the_place_of_numbers_is_refused() -> None:
     for x, n in ((b"\0", b"[1,2,3]"), (b"[1,2]", b"\0"), (b"\0", b"\0")):
         body = body_of([tensor("x", "FP32", [1, 2], x), tensor("n", "INT64", [3], n)])
         assert "is not JSON" in check(plans, CONTRACT, body, None)
+    plans = Plans(CONTRACT)
+    check(plans, CONTRACT, body_of([N, X]), None)
+    body = body_of([N, tensor("x", "FP32", [1, 2], b"\0")])
+    assert "is not JSON" in check(plans, CONTRACT, body, None)
 
 
 def test_inputs_in_any_order_get_their_own_numbers() -> None:
