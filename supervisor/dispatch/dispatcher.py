@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -35,9 +35,10 @@ class Dispatcher:
 
     def __init__(self, model: str, arena: RequestArena) -> None:
         self.model = model
-        self.counts: Counter[str] = Counter()
         self.recent_shapes = RecentShapes()
         self.generations = Generations(model)
+        self.ledger = self.generations.ledger
+        self.counts = self.ledger.events
         self._arena = arena
         self._queue: deque[InferRequest] = deque()
         self._loop = asyncio.get_running_loop()
@@ -128,6 +129,7 @@ class Dispatcher:
         if request.answered:
             return
         request.answered = True
+        self.counts["abandoned"] += 1
         self._deadlines.forget(request)
         self._drop_queued(request)
 
@@ -155,10 +157,8 @@ class Dispatcher:
         except Exception:
             log.exception("an answer could not be given", model=self.model)
 
-    def _queues(self) -> Iterable[deque[InferRequest]]:
-        yield self._queue
-        for lane in self.generations.lanes():
-            yield lane.waiting
+    def _queues(self) -> list[deque[InferRequest]]:
+        return [self._queue, *(lane.waiting for lane in self.generations.lanes())]
 
     def _free(self, request: InferRequest) -> None:
         request.state = RequestState.ENDED
@@ -209,12 +209,13 @@ class Dispatcher:
         if request.answered:
             return
         if status == Status.OK:
-            lane.statistics.succeeded(request.enqueued_ns, completion)
+            lane.statistics.succeeded(request, completion, self.ledger.calm_since_ns)
             self.recent_shapes.note(request.shapes)
             self._answer(request, InferResult(lane, data))
         else:
-            lane.statistics.failed(time.monotonic_ns() - request.enqueued_ns)
-            self._answer(request, error_of(lane, completion, data))
+            error = error_of(lane, completion, data)
+            lane.statistics.failed(time.monotonic_ns() - request.enqueued_ns, error.status)
+            self._answer(request, error)
 
     def worker_died(self, lane: Lane, worker: WorkerPort) -> None:
         """Take back what a dead worker held, and send it again in the same order.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.ledger import Ledger
 from supervisor.errors import NotFound, NotReady
 
 
@@ -19,6 +20,7 @@ class Generations:
         self.number = 0
         self.serving: Lane | None = None
         self.retained: Lane | None = None
+        self.ledger = Ledger()
         self.why_not = "no version has been loaded yet"
         self._model = model
 
@@ -57,6 +59,7 @@ class Generations:
         lane.generation = self.number
         lane.since = time.time()
         self.serving, self.retained = lane, old
+        self.ledger.follow(lane, self.lanes())
         return old
 
     def stop(self, why: str) -> Lane | None:

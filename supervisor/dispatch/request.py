@@ -54,6 +54,7 @@ class InferRequest:
     by_version: bool  # only the version that it was checked against may answer
     deadline_ns: int
     enqueued_ns: int
+    submitted_ns: int = 0  # to the worker that holds it, or held it last
     state: RequestState = RequestState.QUEUED
     crashes: int = 0
     answered: bool = False
@@ -87,8 +88,9 @@ class InferRequest:
         )
 
     def submission(self, load_id: int, now_ns: int) -> Submission:
-        """Give its descriptor."""
+        """Give its descriptor, for a submission at `now_ns`."""
         slot = self.slot
+        self.submitted_ns = now_ns
         return Submission(
             self.id,
             slot.offset,

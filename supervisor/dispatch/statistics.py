@@ -1,16 +1,22 @@
-"""Counters of one version, in the terms of Triton's statistics extension.
+"""Counters of one version, for metrics and in the terms of Triton's statistics extension.
 
-Owns counts and total durations, all in nanoseconds. Cheap enough to be updated per request. Runs in
-every front.
+Owns counts, durations (all in nanoseconds) and how they spread. Cheap enough to be updated per
+request; can be added to those of another process. Runs in every process that dispatches.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Self
 
 from gpu_worker.ipc.link import Completion
+from supervisor.dispatch.request import InferRequest
+from supervisor.metrics.histogram import LATENCY_BOUNDS, ROW_BOUNDS, Histogram
+
+STAGES: Final = ("queue", "batch_wait", "inference", "total")
+_histogram = partial(Histogram, LATENCY_BOUNDS)
 
 
 @dataclass(slots=True)
@@ -22,37 +28,76 @@ class BatchStatistics:
     output_ns: int = 0
 
     def add(self, other: BatchStatistics) -> None:
-        """Count what `other` has counted, too."""
+        """Count what another one has counted."""
         self.count += other.count
         self.infer_ns += other.infer_ns
         self.output_ns += other.output_ns
 
 
 @dataclass(slots=True)
-class VersionStatistics:
-    """What one version has done since it was loaded."""
+class Latency:
+    """Where the time of answered requests went.
 
+    `queue` is from admission to the submission to a worker, `batch_wait` from there to the start of
+    the execution, `inference` its duration, `total` from admission to the answer's arrival.
+    """
+
+    queue: Histogram = field(default_factory=_histogram)
+    batch_wait: Histogram = field(default_factory=_histogram)
+    inference: Histogram = field(default_factory=_histogram)
+    total: Histogram = field(default_factory=_histogram)
+
+    def stage(self, name: str) -> Histogram:
+        """Give one of `STAGES`."""
+        return getattr(self, name)  # type: ignore[no-any-return]  # all of them are histograms
+
+    def add(self, other: Latency) -> None:
+        """Count what another one has counted."""
+        for name in STAGES:
+            self.stage(name).add(other.stage(name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a JSON-ready form."""
+        return {name: self.stage(name).to_dict() for name in STAGES}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        return cls(*(Histogram.from_dict(LATENCY_BOUNDS, value[name]) for name in STAGES))
+
+
+@dataclass(slots=True)
+class VersionStatistics:
+    """What one version has done since it was loaded.
+
+    `answered` counts results that were given to clients, `failures` errors of its workers by HTTP
+    status. Latencies are apart for requests that had to do with a reload.
+    """
+
+    answered: int = 0
     success_count: int = 0
-    success_ns: int = 0
-    fail_count: int = 0
+    failures: dict[int, int] = field(default_factory=dict)
     fail_ns: int = 0
-    queue_ns: int = 0
-    infer_ns: int = 0
     output_ns: int = 0
     execution_count: int = 0
     last_inference_ms: int = 0
+    calm: Latency = field(default_factory=Latency)
+    reloading: Latency = field(default_factory=Latency)
     batches: dict[int, BatchStatistics] = field(default_factory=dict)
 
-    def succeeded(self, enqueued_ns: int, completion: Completion) -> None:
-        """Count an answer."""
-        finished_ns = completion.finished_ns
+    def succeeded(self, request: InferRequest, completion: Completion, calm_since_ns: int) -> None:
+        """Count an answer that has just come; no reload was under way since `calm_since_ns`."""
+        started_ns, inferred_ns = completion.started_ns, completion.inferred_ns
+        enqueued_ns, submitted_ns = request.enqueued_ns, request.submitted_ns
+        infer_ns = inferred_ns - started_ns
+        output_ns = completion.finished_ns - inferred_ns
         self.success_count += 1
-        self.success_ns += finished_ns - enqueued_ns
-        self.queue_ns += completion.started_ns - enqueued_ns
-        infer_ns = completion.inferred_ns - completion.started_ns
-        output_ns = finished_ns - completion.inferred_ns
-        self.infer_ns += infer_ns
         self.output_ns += output_ns
+        latency = self.calm if enqueued_ns >= calm_since_ns else self.reloading
+        latency.queue.note(submitted_ns - enqueued_ns)
+        latency.batch_wait.note(started_ns - submitted_ns)
+        latency.inference.note(infer_ns)
+        latency.total.note(time.monotonic_ns() - enqueued_ns)
         if completion.leads:
             self.execution_count += 1
             self.last_inference_ms = time.time_ns() // 1_000_000
@@ -63,41 +108,91 @@ class VersionStatistics:
             batch.infer_ns += infer_ns
             batch.output_ns += output_ns
 
-    def failed(self, total_ns: int) -> None:
-        """Count an error that a worker gave, or a deadline that passed."""
-        self.fail_count += 1
+    def failed(self, total_ns: int, status: int) -> None:
+        """Count an error that a worker gave, by the HTTP status that it is answered with."""
+        self.failures[status] = self.failures.get(status, 0) + 1
         self.fail_ns += total_ns
 
+    @property
+    def fail_count(self) -> int:
+        """How many errors workers gave."""
+        return sum(self.failures.values())
+
+    def codes(self) -> dict[int, int]:
+        """Give the requests that this version ran, by the HTTP status of their answer."""
+        return {200: self.answered, **self.failures}
+
+    def latency(self) -> Latency:
+        """Give all latencies, with and without reloads."""
+        both = Latency()
+        both.add(self.calm)
+        both.add(self.reloading)
+        return both
+
+    def batch_rows(self) -> Histogram:
+        """Give the rows per execution."""
+        rows = Histogram(ROW_BOUNDS)
+        for size, batch in self.batches.items():
+            rows.note(size, batch.count)
+        return rows
+
+    # From process to process
+
     def add(self, other: VersionStatistics) -> None:
-        """Count what `other` has counted, too."""
+        """Count what another one has counted."""
+        self.answered += other.answered
         self.success_count += other.success_count
-        self.success_ns += other.success_ns
-        self.fail_count += other.fail_count
+        for status, count in other.failures.items():
+            self.failures[status] = self.failures.get(status, 0) + count
         self.fail_ns += other.fail_ns
-        self.queue_ns += other.queue_ns
-        self.infer_ns += other.infer_ns
         self.output_ns += other.output_ns
         self.execution_count += other.execution_count
         self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        self.calm.add(other.calm)
+        self.reloading.add(other.reloading)
         for rows, batch in other.batches.items():
             self.batches.setdefault(rows, BatchStatistics()).add(batch)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields as plain values, for `from_dict` in another process."""
-        return asdict(self)
+        """Give a JSON-ready form that shares nothing with this."""
+        return {
+            "answered": self.answered,
+            "success_count": self.success_count,
+            "failures": {str(status): count for status, count in self.failures.items()},
+            "fail_ns": self.fail_ns,
+            "output_ns": self.output_ns,
+            "execution_count": self.execution_count,
+            "last_inference_ms": self.last_inference_ms,
+            "calm": self.calm.to_dict(),
+            "reloading": self.reloading.to_dict(),
+            "batches": [
+                [rows, batch.count, batch.infer_ns, batch.output_ns]
+                for rows, batch in self.batches.items()
+            ],
+        }
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Read what `to_dict` gave, also when it has been JSON meanwhile."""
-        batches = fields["batches"].items()
+    def from_dict(cls, value: dict[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
         return cls(
-            **{**fields, "batches": {int(rows): BatchStatistics(**one) for rows, one in batches}}
+            value["answered"],
+            value["success_count"],
+            {int(status): count for status, count in value["failures"].items()},
+            value["fail_ns"],
+            value["output_ns"],
+            value["execution_count"],
+            value["last_inference_ms"],
+            Latency.from_dict(value["calm"]),
+            Latency.from_dict(value["reloading"]),
+            {rows: BatchStatistics(*figures) for rows, *figures in value["batches"]},
         )
+
+    # Triton's form
 
     def to_json(self, model: str, version: str) -> dict[str, Any]:
         """Give one entry of `model_stats`. Copying the inputs is part of compute_infer."""
         none = {"count": 0, "ns": 0}
-        count = self.success_count
+        count, latency = self.success_count, self.latency()
         return {
             "name": model,
             "version": version,
@@ -105,11 +200,11 @@ class VersionStatistics:
             "inference_count": count,
             "execution_count": self.execution_count,
             "inference_stats": {
-                "success": {"count": count, "ns": self.success_ns},
+                "success": {"count": count, "ns": latency.total.sum},
                 "fail": {"count": self.fail_count, "ns": self.fail_ns},
-                "queue": {"count": count, "ns": self.queue_ns},
+                "queue": {"count": count, "ns": latency.queue.sum + latency.batch_wait.sum},
                 "compute_input": {"count": count, "ns": 0},
-                "compute_infer": {"count": count, "ns": self.infer_ns},
+                "compute_infer": {"count": count, "ns": latency.inference.sum},
                 "compute_output": {"count": count, "ns": self.output_ns},
                 "cache_hit": none,
                 "cache_miss": none,

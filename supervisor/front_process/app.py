@@ -15,6 +15,7 @@ import structlog
 from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import close_fds
 from supervisor.front_process.conversation import Conversation
+from supervisor.front_process.counting import Counting
 from supervisor.front_process.mirror import Mirror
 from supervisor.front_process.ports import Ports
 from supervisor.front_process.relay import Relay
@@ -70,8 +71,9 @@ class FrontApp:
         )  # fmt: skip
         front.slow_path = lambda: Relay(talk.pass_on)
         listening = asyncio.Event()
-        talk.begin(ports)
-        obeying = asyncio.create_task(talk.obey(mirror, ports, listening.set))
+        talk.begin(mirror, ports)
+        counted = Counting(front, mirror, ports).messages
+        obeying = asyncio.create_task(talk.obey(mirror, ports, counted, listening.set))
         serving = asyncio.create_task(self._serve(front, listening, talk))
         waits = [asyncio.create_task(event.wait()) for event in (talk.over, talk.stop_asked)]
         try:
@@ -80,7 +82,7 @@ class FrontApp:
                 await obeying  # raises
             if not talk.over.is_set():
                 await self._stop(front, talk)
-                talk.tell_tallies(mirror, ports)
+                talk.tell(counted)
         finally:
             for task in (obeying, serving, *waits):
                 task.cancel()

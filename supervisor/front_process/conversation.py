@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gpu_worker.ipc.channel import PeerGone
@@ -20,7 +20,9 @@ from supervisor.front_process.ports import Ports
 from supervisor.fronts import messages
 from supervisor.fronts.messages import FrontChannel, FrontMessage
 
-_TALLY_EVERY_S: Final = 1.0
+_TELL_EVERY_S: Final = 1.0
+
+Counted = Callable[[], Iterable[FrontMessage]]
 
 
 class Conversation:
@@ -36,7 +38,7 @@ class Conversation:
         self._heard: asyncio.Queue[FrontMessage] = asyncio.Queue()
         self._unsent: deque[tuple[FrontMessage, tuple[int, ...]]] = deque()
         self._drains: set[asyncio.Task[None]] = set()
-        self._ports: Ports | None = None
+        self._parts: tuple[Mirror, Ports] | None = None
 
     # Speaking
 
@@ -81,19 +83,22 @@ class Conversation:
 
     # Hearing
 
-    def begin(self, ports: Ports) -> None:
-        """Hear from now on; what cannot wait concerns `ports`."""
-        self._ports = ports
+    def begin(self, mirror: Mirror, ports: Ports) -> None:
+        """Hear from now on; what cannot wait is done at once."""
+        self._parts = mirror, ports
         self._loop.add_reader(self._channel.sock, self._hear)
 
     def _hear(self) -> None:
-        assert self._ports is not None
+        assert self._parts is not None
+        mirror, ports = self._parts
         try:
             while True:
                 message, _ = self._channel.receive()
                 match message:
                     case messages.NeedSpace(worker=worker):
-                        self._ports.free_space(worker)
+                        ports.free_space(worker)
+                    case messages.Reloading(under_way=under_way):
+                        mirror.mark_reload(under_way=under_way)
                     case messages.Stop(timeout_s=timeout_s):
                         if self.stop_asked.is_set():
                             self.hurry.set()
@@ -107,7 +112,9 @@ class Conversation:
             self._loop.remove_reader(self._channel.sock)
             self.over.set()
 
-    async def obey(self, mirror: Mirror, ports: Ports, serve: Callable[[], None]) -> None:
+    async def obey(
+        self, mirror: Mirror, ports: Ports, counted: Counted, serve: Callable[[], None]
+    ) -> None:
         """Do what is said, for ever; `serve` begins to listen.
 
         Raises:
@@ -130,11 +137,11 @@ class Conversation:
                 case messages.Drain(order=order, lane=number):
                     self._drain(mirror, order, number)
                 case messages.Report(order=order):
-                    self.tell_tallies(mirror, ports)
+                    self.tell(counted)
                     self.say(messages.Done(order))
                 case messages.Serve():
                     serve()
-                    self._tell_often(mirror, ports)
+                    self._tell_often(counted)
                 case other:
                     raise ProtocolError(f"a front does not take {other}")
 
@@ -149,12 +156,11 @@ class Conversation:
 
     # Counts
 
-    def _tell_often(self, mirror: Mirror, ports: Ports) -> None:
-        self._loop.call_later(_TALLY_EVERY_S, self._tell_often, mirror, ports)
-        self.tell_tallies(mirror, ports)
+    def _tell_often(self, counted: Counted) -> None:
+        self._loop.call_later(_TELL_EVERY_S, self._tell_often, counted)
+        self.tell(counted)
 
-    def tell_tallies(self, mirror: Mirror, ports: Ports) -> None:
+    def tell(self, counted: Counted) -> None:
         """Say what this front has counted; a sign of life, too."""
-        for tally in mirror.tallies():
-            self.say(tally)
-        self.say(messages.FrontTallied(ports.tallies(), mirror.arena.use()))
+        for message in counted():
+            self.say(message)

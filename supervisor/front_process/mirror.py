@@ -12,7 +12,7 @@ from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.tensors import Contract
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.tally import Tally
+from supervisor.dispatch.ledger import mark_reload
 from supervisor.fronts import messages
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
@@ -92,9 +92,17 @@ class Mirror:
         await lane.drained()
         self._drop_lanes(lane.model)
 
-    def tallies(self) -> list[messages.Tallied]:
-        """Count what this front has done."""
+    def mark_reload(self, *, under_way: bool) -> None:
+        """Have requests that are under way meanwhile counted as such."""
+        mark_reload((one.ledger for one in self._dispatchers.values()), under_way=under_way)
+
+    def counted(self) -> list[messages.ModelCounted]:
+        """Say what this front has counted for each model."""
         return [
-            messages.Tallied(model, Tally.of(dispatcher).to_dict())
-            for model, dispatcher in self._dispatchers.items()
+            messages.ModelCounted(
+                model,
+                one.ledger.snapshot(one.serving, one.retained, one.queued).to_dict(),
+                [[list(shape) for shape in shapes] for shapes in one.recent_shapes.list()],
+            )
+            for model, one in self._dispatchers.items()
         ]

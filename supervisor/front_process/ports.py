@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from gpu_worker.ipc.link import Completion, SupervisorEnd
+from gpu_worker.ipc.link import Completion, RingMarks, SupervisorEnd
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
@@ -83,6 +83,10 @@ class Ports:
         if port is not None:
             port.collect()
             self._say(messages.SpaceFreed(number), ())
+
+    def marks(self) -> list[RingMarks]:
+        """Say how full the rings were at most."""
+        return [port.marks for port in self._ports.values()]
 
     def tallies(self) -> dict[str, list[int]]:
         """Count what this front has had done by each worker: the fields of `WorkerTally`."""

@@ -11,23 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
 
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.tally import Tally
+from supervisor.dispatch.ledger import Ledger, mark_reload
 from supervisor.fronts import messages
 from supervisor.fronts.handle import FrontHandle
 from supervisor.fronts.state import lane_states, model_state
+from supervisor.fronts.totals import Totals
 from supervisor.settings import Settings
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
-from supervisor.workers.port import WorkerPort
 from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
-from supervisor.workers.tally import WorkerTally
 
 log = structlog.get_logger()
 
@@ -50,10 +49,9 @@ class Fronts:
         self._loop = asyncio.get_running_loop()
         self._listeners: list[Sequence[socket.socket]] = []
         self._published: dict[str, Dispatcher] = {}
+        self.totals = Totals(self.running, self._published)
         self._held: set[str] = set()
         self._switching: dict[str, asyncio.Lock] = {}
-        self._past: dict[str, Tally] = {}  # what fronts have counted that have ended
-        self._past_workers: dict[int, WorkerTally] = {}
         self._exits: list[Exit] = []
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
@@ -120,12 +118,7 @@ class Fronts:
         self.running.remove(front)
         for worker in self._pool.workers:
             worker.detach(front.number)
-        for model, tally in front.models.items():
-            tally.queued = 0
-            self._past.setdefault(model, Tally()).add(tally)
-        for number, done in front.workers.items():
-            done.in_flight = 0
-            self._past_workers.setdefault(number, WorkerTally()).add(done)
+        self.totals.keep(front)
         if self._stopping:
             return
         now = self._loop.time()
@@ -199,6 +192,21 @@ class Fronts:
         if late:
             await asyncio.wait(late)
 
+    @contextlib.contextmanager
+    def reloading(self, ledgers: Iterable[Ledger]) -> Iterator[None]:
+        """Have requests that are under way meanwhile counted as such; `ledgers` are ours."""
+        ledgers = list(ledgers)
+        self._mark_reload(ledgers, under_way=True)
+        try:
+            yield
+        finally:
+            self._mark_reload(ledgers, under_way=False)
+
+    def _mark_reload(self, ledgers: Iterable[Ledger], *, under_way: bool) -> None:
+        mark_reload(ledgers, under_way=under_way)
+        for front in self.running:
+            front.say(messages.Reloading(under_way))
+
     async def drained(self, lane: Lane) -> None:
         """Wait until no further front has a request left in a lane."""
         await asyncio.gather(
@@ -216,9 +224,8 @@ class Fronts:
 
     def worker_gone(self, worker: WorkerHandle) -> None:
         """Tell that a worker has ended."""
-        self._past_workers.pop(worker.number, None)
+        self.totals.forget_worker(worker.number)
         for front in self.running:
-            front.workers.pop(worker.number, None)
             front.say(messages.WorkerGone(worker.number))
 
     def _worker_needs_space(self, worker: WorkerHandle, number: int) -> None:
@@ -254,29 +261,3 @@ class Fronts:
     def front_passes_on(self, sock: socket.socket) -> None:
         """Serve a client here."""
         self._pass_on(sock)
-
-    # Counts
-
-    async def gather(self) -> None:
-        """Have all fronts say what they have counted up to now."""
-        orders = [front.order(messages.Report) for front in self.running if front.listening]
-        if orders:
-            await asyncio.wait(orders, timeout=_GATHER_S)
-
-    def tally(self, dispatcher: Dispatcher) -> Tally:
-        """Give what all fronts, this process among them, have counted of a model."""
-        total = Tally.of(dispatcher)
-        for tallies in (self._past, *(front.models for front in self.running)):
-            found = tallies.get(dispatcher.model)
-            if found is not None:
-                total.add(found)
-        return total
-
-    def worker_tally(self, worker: WorkerPort) -> WorkerTally:
-        """Give what all fronts have had done by a worker."""
-        total = WorkerTally.of(worker)
-        for tallies in (self._past_workers, *(front.workers for front in self.running)):
-            found = tallies.get(worker.number)
-            if found is not None:
-                total.add(found)
-        return total

@@ -20,10 +20,12 @@ import structlog
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.vocabulary import ProtocolError
-from supervisor.dispatch.tally import Tally
+from supervisor.dispatch.model_statistics import ModelStatistics
+from supervisor.dispatch.recent_shapes import Shapes
 from supervisor.fronts import messages
 from supervisor.fronts.arguments import FrontArguments
 from supervisor.fronts.messages import FrontChannel, FrontMessage
+from supervisor.fronts.statistics import FrontStatistics
 from supervisor.settings import Settings
 from supervisor.workers.process import describe_exit, start_child
 from supervisor.workers.tally import WorkerTally
@@ -73,9 +75,9 @@ class FrontHandle:
         self.listeners = listeners
         self.may_serve = False  # it has been told to listen: a switch has to wait for it
         self.listening = False
-        self.models: dict[str, Tally] = {}
+        self.statistics = FrontStatistics()
+        self.shapes: dict[str, list[Shapes]] = {}
         self.workers: dict[int, WorkerTally] = {}
-        self.arena: dict[str, int] = {}
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, asyncio.Future[None]] = {}
@@ -169,17 +171,25 @@ class FrontHandle:
                 self._events.front_freed_space(self, worker)
             case messages.Hung(worker=worker):
                 self._events.front_found_hung(self, worker)
-            case messages.Tallied():
-                self.models[message.model] = Tally.from_dict(message.tally)
-            case messages.FrontTallied():
-                self.arena = message.arena
-                self.workers = {
-                    int(number): WorkerTally(*counts) for number, counts in message.workers.items()
-                }
+            case messages.ModelCounted() | messages.FrontCounted():
+                self._count(message)
             case messages.Listening():
                 self.listening = True
             case _:
                 raise ProtocolError(f"a supervisor does not take {message}")
+
+    def _count(self, counted: messages.ModelCounted | messages.FrontCounted) -> None:
+        if isinstance(counted, messages.ModelCounted):
+            model = ModelStatistics.from_dict(counted.statistics)
+            self.statistics.models[counted.model] = model
+            self.shapes[counted.model] = [tuple(map(tuple, one)) for one in counted.shapes]
+        else:
+            models = self.statistics.models
+            self.statistics = FrontStatistics.from_dict({**counted.statistics, "models": {}})
+            self.statistics.models = models
+            self.workers = {
+                int(number): WorkerTally(*counts) for number, counts in counted.workers.items()
+            }
 
     # The end
 

@@ -8,7 +8,7 @@ once it has obeyed; 0 asks for no answer. Runs in both processes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gpu_worker.ipc.channel import Channel
@@ -72,6 +72,13 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloading:
+    """A reload begins or has ended: requests that are under way meanwhile are counted apart."""
+
+    under_way: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Say when no request is left in a lane."""
 
@@ -128,22 +135,26 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Tallied:
-    """What a front has counted for one model since it started: `Tally.to_dict()`."""
+class ModelCounted:
+    """What a front has counted for one model since it started: `ModelStatistics.to_dict()`.
+
+    `shapes` are the input shapes that its traffic shows at present.
+    """
 
     model: str
-    tally: dict[str, Any] = field(default_factory=dict)
+    statistics: dict[str, Any]
+    shapes: list[list[list[int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class FrontTallied:
-    """What a front's arena lends at present, and what workers hold and have done for it.
+class FrontCounted:
+    """What a front has counted beside its models: `FrontStatistics.to_dict()` without them.
 
-    `workers` are the fields of a `WorkerTally` by number, `arena` what `RequestArena.use` gives.
+    `workers` are the fields of a `WorkerTally` by number.
     """
 
+    statistics: dict[str, Any]
     workers: dict[str, list[int]]
-    arena: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +175,7 @@ FrontMessage = (
     | NeedSpace
     | LaneState
     | ModelState
+    | Reloading
     | Drain
     | Report
     | Serve
@@ -172,8 +184,8 @@ FrontMessage = (
     | Link
     | SpaceFreed
     | Done
-    | Tallied
-    | FrontTallied
+    | ModelCounted
+    | FrontCounted
     | Hung
     | PassOn
 )
@@ -188,6 +200,7 @@ class FrontChannel(Channel[FrontMessage]):
         NeedSpace,
         LaneState,
         ModelState,
+        Reloading,
         Drain,
         Report,
         Serve,
@@ -196,8 +209,8 @@ class FrontChannel(Channel[FrontMessage]):
         Link,
         SpaceFreed,
         Done,
-        Tallied,
-        FrontTallied,
+        ModelCounted,
+        FrontCounted,
         Hung,
         PassOn,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from dataclasses import asdict
 from typing import Any, Final
 
 import psutil
@@ -17,6 +18,7 @@ from supervisor import __version__
 from supervisor.errors import BadRequest
 from supervisor.fronts.fronts import Fronts
 from supervisor.fronts.handle import FrontHandle
+from supervisor.fronts.statistics import ArenaUse
 from supervisor.http.answers import answer_json, read_object
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
@@ -49,16 +51,16 @@ class AdminHandlers:
         """Tell everything: server, repository, workers, models."""
         del request
         manager, fronts = self._manager, self._fronts
-        await fronts.gather()
+        await fronts.totals.gather()
         return answer_json(
             {
                 "server": {"name": "hotpaddle", "version": __version__, "pid": os.getpid()},
                 "ready": manager.ready,
                 "repository": {"passes": manager.passes, "problem": manager.repository_problem},
-                "arena": manager.arena.use(),
+                "arena": asdict(ArenaUse.of(manager.arena.slots)),
                 "fronts": [_front_json(front) for front in fronts.running],
                 "workers": [
-                    _worker_json(worker, fronts.worker_tally(worker))
+                    _worker_json(worker, fronts.totals.worker_tally(worker))
                     for worker in self._pool.workers
                 ],
                 "worker_restarts": self._pool.restarts,
@@ -70,7 +72,7 @@ class AdminHandlers:
         """Tell one model's versions and its last 50 changes."""
         del request
         found = self._manager.model(model)
-        await self._fronts.gather()
+        await self._fronts.totals.gather()
         return answer_json(found.to_json(self._fronts))
 
     async def rollback(self, request: web.BaseRequest, model: str) -> web.StreamResponse:
@@ -125,7 +127,7 @@ def _front_json(front: FrontHandle) -> dict[str, Any]:
         "number": front.number,
         "pid": front.pid,
         "listening": front.listening,
-        "arena": front.arena,
+        "arena": asdict(front.statistics.arena),
         "rss_bytes": _rss_bytes(front.pid),
     }
 

@@ -30,6 +30,7 @@ from supervisor.http.codec.plan import Arrays, InferPlan, plan_of
 from supervisor.http.front import Front
 from supervisor.http.heads import UNKNOWN, Head
 from supervisor.http.placing import place
+from supervisor.http.tracing import tell_failure
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ class Exchange:
         slot = arena.slots.take(start + length)
         have = min(len(data) - at, length)
         self._head = head
+        self._dispatcher = dispatcher
         self.busy = True
         if slot is None:
             if have < length:
@@ -93,7 +95,6 @@ class Exchange:
                 return None
             self._refuse(Overloaded("the request arena is full (arena_mb); try again later"))
             return data[at + length :]
-        self._dispatcher = dispatcher
         self._body = Body(arena, slot, start, length)
         payload = arena.payload(slot)
         payload[start : start + have] = memoryview(data)[at : at + have]
@@ -206,6 +207,7 @@ class Exchange:
     def _answer(self, form: AnswerForm, answer: InferResult, texts: dict[int, bytes]) -> None:
         json, data = form.header_json(answer.data, texts), answer.data
         head = form.fixed_head or form.head(len(json))
+        answer.lane.statistics.answered += 1
         self._send([head, self._last_lines(), json, *(data[a:b] for a, b in form.spans)])
 
     def _fail(self, error: Exception) -> None:
@@ -219,6 +221,9 @@ class Exchange:
             self._refuse(InferenceFailed("internal error"))
 
     def _refuse(self, error: RequestError) -> None:
+        assert self._dispatcher is not None
+        self._dispatcher.ledger.refused(error.status)
+        tell_failure(self._head.model, self._head.trace, error)
         body = orjson.dumps({"error": str(error)})
         phrase = HTTPStatus(error.status).phrase
         head = f"HTTP/1.1 {error.status} {phrase}\r\nContent-Type: application/json\r\n"

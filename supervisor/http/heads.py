@@ -1,15 +1,15 @@
 """Heads: what a request's head says, as far as the fast path needs to know.
 
 Clients on kept connections send the same head again and again, so that what aiohttp's parser made
-of it is kept under its exact bytes. The parser alone decides how a request is framed; here is only
-decided which requests are simple enough to be served without aiohttp's machinery. Pure. Runs on the
-supervisor's event loop.
+of it is kept under its exact bytes, but for lines that only name the request's trace. The parser
+alone decides how a request is framed; here is only decided which requests are simple enough to be
+served without aiohttp's machinery. Pure. Runs on the supervisor's event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from supervisor.errors import BadRequest
 from supervisor.http.body import header_length
+from supervisor.http.tracing import without_trace
 
 LARGEST_HEAD: Final = 16384  # one that is larger is aiohttp's business
 _LARGEST_KEPT: Final = 2048
@@ -32,7 +33,7 @@ class Head:
 
     `fast` says that it is an inference with a plain body of known length; `json_length` is then the
     length of the JSON before binary data, None when all is JSON. `bare` says that the answer has no
-    body.
+    body, `trace` is a plain traceparent.
     """
 
     length: int
@@ -42,6 +43,7 @@ class Head:
     json_length: int | None = None
     keep_alive: bool = True
     bare: bool = False
+    trace: str = ""
 
 
 UNKNOWN: Final = Head(-1)
@@ -58,13 +60,17 @@ class Heads:
     def read(self, data: bytes) -> Head:
         """Give what a complete head says, up to and with its empty line."""
         head = self._known.get(data)
+        if head is not None:
+            return head
+        rest, trace = without_trace(data)
+        head = self._known.get(rest)
         if head is None:
-            head = self._parse(data)
-            if len(data) <= _LARGEST_KEPT:
+            head = self._parse(rest)
+            if len(rest) <= _LARGEST_KEPT:
                 if len(self._known) >= _MOST:
                     self._known.clear()
-                self._known[data] = head
-        return head
+                self._known[rest] = head
+        return replace(head, trace=trace) if trace else head
 
     def _parse(self, data: bytes) -> Head:
         parser = HttpRequestParser(self._protocol, self._loop, _LIMIT, auto_decompress=False)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from gpu_worker.ipc.tensors import table_size
+from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.result import InferResult
 from supervisor.dispatch.waiting import infer
+from supervisor.errors import NotFound
 from supervisor.http.body import BodyReader, header_length
 from supervisor.http.codec.decode import decode_header, decode_request
 from supervisor.http.codec.lane_codec import Codecs
@@ -18,6 +20,7 @@ from supervisor.http.codec.plan import InferPlan, plan_of
 from supervisor.http.large_json import LargeJson
 from supervisor.http.placing import place
 from supervisor.http.router import Router
+from supervisor.http.tracing import tell_failure
 from supervisor.lifecycle.model_manager import ModelManager
 
 
@@ -31,6 +34,7 @@ class InferenceHandlers:
         self._reader = reader
         self._codecs = codecs
         self._large_json = large_json
+        self.unknown_models = 0  # requests for models that are not there
 
     def routes(self, router: Router) -> None:
         """Add the routes."""
@@ -41,7 +45,23 @@ class InferenceHandlers:
         self, request: web.BaseRequest, model: str, version: str | None = None
     ) -> web.StreamResponse:
         """Run a model on the tensors of the body."""
-        dispatcher = self._manager.model(model).dispatcher
+        try:
+            dispatcher = self._manager.model(model).dispatcher
+        except NotFound:
+            self.unknown_models += 1
+            raise
+        try:
+            return await self._infer(request, dispatcher, version)
+        except ConnectionError:  # nobody is answered
+            raise
+        except Exception as error:
+            dispatcher.ledger.refused(getattr(error, "status", 500))
+            tell_failure(model, request.headers.get("traceparent", "")[:64], error)
+            raise
+
+    async def _infer(
+        self, request: web.BaseRequest, dispatcher: Dispatcher, version: str | None
+    ) -> web.StreamResponse:
         lane = dispatcher.lane(version)
         body = await self._reader.read(request, table_size(len(lane.contract.inputs)))
         try:
@@ -78,6 +98,7 @@ class InferenceHandlers:
         if self._large_json.answer_is_large(form, result):
             texts = await self._large_json.write(form, result)
         json = form.header_json(result.data, texts)
+        result.lane.statistics.answered += 1
         parts: list[bytes | memoryview] = [json]
         parts += (result.data[start:end] for start, end in form.spans)
         return web.Response(body=b"".join(parts), headers=form.headers(len(json)))

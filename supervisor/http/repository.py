@@ -80,15 +80,17 @@ class RepositoryHandlers:
     ) -> web.StreamResponse:
         """Tell counts and durations of one or all models."""
         del request
-        await self._fronts.gather()
+        await self._fronts.totals.gather()
         names = sorted(self._manager.models) if model is None else [model]
         stats = []
         for dispatcher in (self._manager.model(name).dispatcher for name in names):
             lanes = (
                 dispatcher.generations.lanes() if version is None else [dispatcher.lane(version)]
             )
-            tally = self._fronts.tally(dispatcher)
-            stats += [tally.lanes[lane.number].to_json(lane.model, lane.version) for lane in lanes]
+            stats += [
+                self._fronts.totals.version_statistics(lane).to_json(lane.model, lane.version)
+                for lane in lanes
+            ]
         return answer_json({"model_stats": stats})
 
 

@@ -44,9 +44,7 @@ class Lanes:
         freed: Callable[[], None],
     ) -> None:
         """`freed` is called when workers have become spares."""
-        self.loader = Loader(
-            settings, pool, self.reclaim, lambda dispatcher: fronts.tally(dispatcher).shapes
-        )
+        self.loader = Loader(settings, pool, self.reclaim, fronts.totals.shapes)
         self._models = models
         self._pool = pool
         self.fronts = fronts

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.tally import Tally
 from supervisor.fronts.fronts import Fronts
+from supervisor.lifecycle.reload_statistics import ReloadStatistics
 from supervisor.lifecycle.states import VersionRecord, timestamp
-from supervisor.lifecycle.version_policy import ServingSnapshot
+from supervisor.lifecycle.version_policy import NoWish, ServingSnapshot, Wish
 
 HISTORY: Final = 50
 _REFUSED: Final = 256  # the oldest is forgotten
@@ -32,6 +32,8 @@ class Model:
     refused: dict[str, tuple[str, bool]] = field(default_factory=dict)
     unloaded: bool = False
     problem: str = ""  # why the repository asks for nothing
+    desired: Wish | NoWish | None = None  # what it asks for, whether or not that was refused
+    reloads: ReloadStatistics = field(default_factory=ReloadStatistics)
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
     def snapshot(self) -> ServingSnapshot:
@@ -47,6 +49,21 @@ class Model:
     def serving_version(self) -> str | None:
         """Name the version that serves."""
         return self.dispatcher.serving.version if self.dispatcher.serving else None
+
+    @property
+    def mismatched(self) -> bool:
+        """Say whether something else serves than the repository asks for, or nothing."""
+        if self.unloaded or self.desired is None:
+            return False
+        serving = self.dispatcher.serving
+        return serving is None or serving.record.token != self.desired.token
+
+    @property
+    def desired_version(self) -> str:
+        """Name the version that the repository asks for; "" while that is not known."""
+        if self.desired is None or self.desired.version:
+            return "" if self.desired is None else self.desired.version
+        return "" if self.mismatched else self.serving_version() or ""  # a flat model's is a digest
 
     def comparable_version(self) -> str | None:
         """Name the version that serves, unless its name is a digest, which has no order."""
@@ -97,27 +114,28 @@ class Model:
     def to_json(self, fronts: Fronts) -> dict[str, Any]:
         """Give the form in which `/admin/models/{model}` shows it; `fronts` know the counts."""
         dispatcher = self.dispatcher
-        tally = fronts.tally(dispatcher)
+        counted = fronts.totals.model_statistics(dispatcher)
         return {
             "name": self.name,
             "ready": dispatcher.ready,
             "generation": dispatcher.generation,
-            "serving": _lane_json(dispatcher.serving, tally, fronts),
-            "retained": _lane_json(dispatcher.retained, tally, fronts),
+            "serving": _lane_json(dispatcher.serving, fronts),
+            "retained": _lane_json(dispatcher.retained, fronts),
             "candidate": self.candidate.to_json() if self.candidate else None,
             "last_failure": self.last_failure.to_json() if self.last_failure else None,
             "problem": self.problem,
             "unloaded": self.unloaded,
-            "queued": tally.queued,
-            "counts": dict(tally.counts),
+            "queued": counted.queued,
+            "counts": counted.events,
             "history": list(self.history),
         }
 
 
-def _lane_json(lane: Lane | None, tally: Tally, fronts: Fronts) -> dict[str, Any] | None:
+def _lane_json(lane: Lane | None, fronts: Fronts) -> dict[str, Any] | None:
     if lane is None:
         return None
-    workers = [(worker, fronts.worker_tally(worker)) for worker in lane.workers]
+    counted = fronts.totals.version_statistics(lane)
+    workers = [(worker, fronts.totals.worker_tally(worker)) for worker in lane.workers]
     return {
         "version": lane.version,
         "generation": lane.generation,
@@ -134,6 +152,6 @@ def _lane_json(lane: Lane | None, tally: Tally, fronts: Fronts) -> dict[str, Any
             }
             for worker, done in workers
         ],
-        "requests": tally.lanes[lane.number].success_count,
-        "failures": tally.lanes[lane.number].fail_count,
+        "requests": counted.success_count,
+        "failures": counted.fail_count,
     }

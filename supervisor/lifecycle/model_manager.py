@@ -9,20 +9,20 @@ because of what storage looks like. Runs on the supervisor's event loop.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
 
 from gpu_worker.ipc.arena import RequestArena
 from supervisor.dispatch.dispatcher import Dispatcher
-from supervisor.errors import NotFound, NotReady, VersionRejected
+from supervisor.errors import NotFound, VersionRejected
 from supervisor.fronts.fronts import Fronts
 from supervisor.lifecycle.demand import Demand
 from supervisor.lifecycle.lanes import Lanes
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.promotion import Promotion, refuse
+from supervisor.lifecycle.rollback import roll_back, switch_back
 from supervisor.lifecycle.settling import Settling
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.lifecycle.triggers import Triggers, Verdicts, refuse_all
@@ -143,6 +143,7 @@ class ModelManager:
         if listing.pointer is not None and listing.pointer.version:
             model.forgive_rollback_of_others(listing.pointer.version)
         wish = self._wish(model, listing)
+        model.desired = self._wish(model, listing, refused=())
         action = next_action(wish, model.snapshot())
         if wish.look_again:
             self._loop.call_later(self._settling.settle_s + 0.01, self.look, "settled")
@@ -155,9 +156,13 @@ class ModelManager:
         elif action is ActionKind.SWITCH_BACK:
             async with self._lanes.fronts.held(model.dispatcher):
                 if next_action(wish, model.snapshot()) is action:  # it still stands
-                    verdict = self._switch_back(model, "the repository asks for it again", trigger)
+                    verdict = switch_back(
+                        self._lanes, model, "the repository asks for it again", trigger
+                    )
         elif action is ActionKind.LOAD and isinstance(wish, Wish):
-            verdict = await self._promotion.bring_up(model, wish, trigger)
+            ledgers = [one.dispatcher.ledger for one in self.models.values()]
+            with self._lanes.fronts.reloading(ledgers):
+                verdict = await self._promotion.bring_up(model, wish, trigger)
             if verdict.outcome is Outcome.PENDING:
                 self.look("superseded")
         model.dispatcher.generations.why_not = model.reason_not_ready()
@@ -186,11 +191,13 @@ class ModelManager:
     async def _list(self, model: Model) -> ModelListing:
         return await asyncio.to_thread(scan_model, self._settings.model_repository / model.name)
 
-    def _wish(self, model: Model, listing: ModelListing) -> Wish | NoWish:
+    def _wish(
+        self, model: Model, listing: ModelListing, refused: Collection[str] | None = None
+    ) -> Wish | NoWish:
         return wanted(
             listing,
             lambda version: self._settling.settled(model.name, version),
-            model.refused.keys(),
+            model.refused.keys() if refused is None else refused,
             model.comparable_version(),
         )
 
@@ -223,33 +230,7 @@ class ModelManager:
         """
         model = self.model(name)
         async with self._lanes.fronts.held(model.dispatcher):
-            return self._roll_back(model)
-
-    def _roll_back(self, model: Model) -> Verdict:
-        serving, retained = model.dispatcher.serving, model.dispatcher.retained
-        if serving is None or retained is None or retained.closing or not retained.workers:
-            raise NotReady(
-                f"model {model.name!r} retains no earlier version (none yet, or a load took its "
-                "worker); point model_version.txt to the version that you want"
-            )
-        reason = f"rolled back to {retained.version} by request"
-        model.refuse(serving.record.token, reason, may_retry=False)
-        return self._switch_back(model, "rollback by request", "rollback")
-
-    def _switch_back(self, model: Model, reason: str, trigger: str) -> Verdict:
-        lane = model.dispatcher.retained
-        assert lane is not None
-        model.refused.pop(lane.record.token, None)  # it was rolled back once; now it is wanted
-        old = model.serving_version()
-        started = time.perf_counter()
-        self._lanes.switch(model, lane)
-        cost_ms = (time.perf_counter() - started) * 1000
-        log.info(
-            f"Switched back to {lane.version}, cost={cost_ms:.1f}ms",
-            model=model.name, generation=lane.generation, instead_of=old, reason=reason,
-        )  # fmt: skip
-        model.note("rollback", lane.version, reason=reason, trigger=trigger)
-        return Verdict(model.name, Outcome.LIVE, lane.version, lane.generation, reason)
+            return roll_back(self._lanes, model)
 
     async def load(self, name: str) -> Verdict:
         """Bring a model into service as the repository says, whatever was refused before.

@@ -66,6 +66,7 @@ class Promotion:
                 record.digest,
             ):
                 await asyncio.to_thread(staged.close)
+                model.reloads.ended("unchanged")
                 return self._same_bytes(record, serving, model.name)
             settings = self._loader.settings_of(staged)
             self._demand.load(model.name, self._need(settings))
@@ -112,6 +113,7 @@ class Promotion:
             self._lanes.free(lane)
             log.info("Superseded before the switch", model=model.name, version=lane.version)
             model.note("superseded", lane.version, trigger=trigger)
+            model.reloads.ended("superseded")
             return Verdict(
                 model.name, Outcome.PENDING, lane.version, 0, "superseded by a newer wish"
             )
@@ -135,12 +137,13 @@ class Promotion:
             model=model.name, generation=lane.generation, digest=lane.record.digest[:16],
             trigger=trigger, **phases,
         )  # fmt: skip
+        model.reloads.live(lane.record.phases_ms, cost_ms)
         return Verdict(model.name, Outcome.LIVE, lane.version, lane.generation)
 
     async def _rehearse(self, model: Model, lane: Lane) -> None:
         """Make a lane ready for such requests as the serving one gets at present."""
         serving = model.dispatcher.serving
-        shapes = self._lanes.fronts.tally(model.dispatcher).shapes
+        shapes = self._lanes.fronts.totals.shapes(model.dispatcher)
         if serving is not None and serving.contract == lane.contract and shapes:
             await rehearse(lane, self._arena, shapes[-1])
 
@@ -153,3 +156,4 @@ def refuse(model: Model, record: VersionRecord, error: RepositoryError, trigger:
     model.refuse(record.token, error.reason, may_retry=True)
     model.last_failure = record
     model.note("refused", record.version, reason=error.reason, kind=error.kind, trigger=trigger)
+    model.reloads.refused(error.kind)

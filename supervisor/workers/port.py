@@ -36,6 +36,7 @@ class WorkerPort:
         self.answered = 0
         self.stale = 0
         self.last_progress = 0.0
+        self.marks = link.marks
         self._link = link
         self._port_events = events
         self._loop = asyncio.get_running_loop()

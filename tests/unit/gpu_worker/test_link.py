@@ -15,6 +15,7 @@ from gpu_worker.ipc.link import (
     RING_CAPACITY,
     Completion,
     LinkFds,
+    RingMarks,
     Status,
     Submission,
     SupervisorEnd,
@@ -220,3 +221,32 @@ def test_worker_arguments_survive_the_command_line() -> None:
     fds = LinkFds(rings=3, arena=4, submissions=5, completions=6, control=7)
     arguments = WorkerArguments("gpu:1", 4711, fds)
     assert WorkerArguments.from_json(arguments.to_json()) == arguments
+
+
+def test_the_fullest_that_the_rings_were_is_remembered(ends: Ends) -> None:
+    marks = ends.supervisor.marks
+    assert marks == RingMarks(response_capacity=ends.supervisor.responses.capacity)
+    ends.supervisor.submit([submission(number) for number in range(3)])
+    ends.supervisor.submit([submission(3)])
+    ends.worker.submissions()
+    ends.supervisor.submit([submission(4)])
+    assert marks.submissions == 4
+    lengths = [1, 100, 64]
+    for number, length in enumerate(lengths):
+        found = ends.worker.responses.reserve(length)
+        assert found is not None
+        ends.worker.responses.commit(found[0], length)
+        answer = completion(number)._replace(position=found[0], length=length)
+        ends.worker.complete([answer])
+    for taken in ends.supervisor.completions():
+        ends.supervisor.responses.release_to(taken.position, taken.length)
+    assert (marks.completions, marks.response_bytes) == (3, 64 + 128 + 64)
+    ends.worker.complete([completion(4)])
+    ends.supervisor.completions()
+    assert (marks.completions, marks.response_bytes) == (3, 64 + 128 + 64)
+
+
+def test_figures_of_a_broken_worker_make_no_mark_beyond_the_ring(ends: Ends) -> None:
+    ends.worker.complete([completion(0), completion(1)._replace(position=(1 << 64) - 1)])
+    ends.supervisor.completions()
+    assert ends.supervisor.marks.response_bytes == ends.supervisor.responses.capacity

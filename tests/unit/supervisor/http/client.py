@@ -82,6 +82,14 @@ def http(method: str, path: str, body: bytes = b"", *lines: str, version: str = 
     return head.encode() + b"\r\n\r\n" + body
 
 
+def chunked(request: bytes) -> bytes:
+    """Send a request in a form that only aiohttp reads."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    lines.append(b"Transfer-Encoding: chunked")
+    return b"\r\n".join(lines) + b"\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
 class Watched(Protocol):
     """How far the server's end is."""
 
