@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import time
 
 import structlog
@@ -61,6 +62,7 @@ class App:
 
         """
         settings = self._settings
+        _raise_descriptor_limit()
         try:
             arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         except (OSError, ValueError) as error:
@@ -191,3 +193,9 @@ class App:
         if self._stop_asked.is_set():
             self._hurry.set()
         self._stop_asked.set()
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as may be: each client is one, each link between processes four."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

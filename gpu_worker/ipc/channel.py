@@ -27,6 +27,7 @@ class Channel(Generic[M]):
     """One end of a channel; a subclass says in which vocabulary it speaks."""
 
     vocabulary: ClassVar[Vocabulary[Any]]
+    largest: ClassVar[int] = MAX_MESSAGE
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -55,7 +56,7 @@ class Channel(Generic[M]):
 
         """
         data = self.vocabulary.encode(message)
-        if len(data) > MAX_MESSAGE:
+        if len(data) > self.largest:
             raise ProtocolError(f"{type(message).__name__} takes {len(data)} bytes, too many")
         try:
             if fds:
@@ -75,7 +76,7 @@ class Channel(Generic[M]):
 
         """
         try:
-            data, fds, _flags, _ = socket.recv_fds(self.sock, MAX_MESSAGE, _MAX_FDS)
+            data, fds, _flags, _ = socket.recv_fds(self.sock, self.largest, _MAX_FDS)
         except ConnectionResetError:
             # It ended with messages unread. The kernel says so once, ahead of what it had sent.
             return self.receive()

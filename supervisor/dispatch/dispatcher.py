@@ -277,6 +277,7 @@ class Dispatcher:
         self._fail_all(self._queue, lambda: refusals.not_ready(self.model, why))
         if old is not None:
             self._fail_all(old.waiting, lambda: refusals.gone(old))
+            old.note_idle()
         return old
 
     def forget_retained(self) -> None:
@@ -284,6 +285,7 @@ class Dispatcher:
         lane = self.generations.forget()
         if lane is not None:
             self._fail_all(lane.waiting, lambda: refusals.gone(lane))
+            lane.note_idle()
 
     def _fail_all(self, queue: deque[InferRequest], error: Callable[[], RequestError]) -> None:
         while queue:

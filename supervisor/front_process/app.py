@@ -52,7 +52,7 @@ class FrontApp:
         arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         read_only = arena.segment.read_only_fd()
         talk = Conversation(FrontChannel.inherited(self._arguments.channel, blocking=False))
-        mirror = Mirror(arena)
+        mirror = Mirror(arena, self._arguments.number)
         ports = Ports(
             settings.response_ring_mb * _MB,
             read_only,

@@ -13,14 +13,20 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import structlog
+
 from gpu_worker.ipc.channel import PeerGone
+from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.vocabulary import ProtocolError
 from supervisor.front_process.mirror import Mirror
 from supervisor.front_process.ports import Ports
 from supervisor.fronts import messages
 from supervisor.fronts.messages import FrontChannel, FrontMessage
 
+log = structlog.get_logger()
+
 _TELL_EVERY_S: Final = 1.0
+_AGAIN_S: Final = 0.05  # until what the kernel refused is tried again
 
 Counted = Callable[[], Iterable[FrontMessage]]
 
@@ -46,8 +52,18 @@ class Conversation:
         """Send a message, after those that the supervisor has not read yet.
 
         The descriptors are kept open here until then.
+
+        Raises:
+            OSError: there are no descriptors left to keep them by.
+
         """
-        self._unsent.append((message, tuple(os.dup(fd) for fd in fds)))
+        kept: list[int] = []
+        try:
+            kept.extend(os.dup(fd) for fd in fds)
+        except OSError:
+            close_fds(kept)
+            raise
+        self._unsent.append((message, tuple(kept)))
         if len(self._unsent) == 1:
             self._send()
 
@@ -57,13 +73,14 @@ class Conversation:
                 message, fds = self._unsent[0]
                 self._channel.send(message, fds)
                 self._unsent.popleft()
-                for fd in fds:
-                    os.close(fd)
+                close_fds(fds)
         except BlockingIOError:
             self._loop.add_writer(self._channel.sock, self._send)
             return
         except PeerGone:
             self.over.set()
+        except OSError:  # ETOOMANYREFS, ENOMEM: the socket would not say when they have passed
+            self._loop.call_later(_AGAIN_S, self._send)
         self._loop.remove_writer(self._channel.sock)
 
     def pass_on(self) -> socket.socket:
@@ -109,6 +126,10 @@ class Conversation:
         except BlockingIOError:
             return
         except PeerGone:
+            self._loop.remove_reader(self._channel.sock)
+            self.over.set()
+        except ProtocolError as error:  # what came behind it would be built upon a gap
+            log.error("the supervisor speaks another language, this front ends", reason=str(error))
             self._loop.remove_reader(self._channel.sock)
             self.over.set()
 

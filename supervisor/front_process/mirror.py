@@ -22,7 +22,9 @@ from supervisor.workers.port import WorkerPort
 class Mirror:
     """Models and their lanes."""
 
-    def __init__(self, arena: RequestArena) -> None:
+    def __init__(self, arena: RequestArena, front: int = 0) -> None:
+        """`front` is the front's number: each prefers another of equally busy workers."""
+        self._front = front
         self.arena = arena
         self._dispatchers: dict[str, Dispatcher] = {}
         self._lanes: dict[int, Lane] = {}
@@ -44,7 +46,8 @@ class Mirror:
             )
         lane.generation = state.generation
         lane.closing = state.closing
-        for number, load_id in state.workers:
+        turn = self._front % len(state.workers) if state.workers else 0
+        for number, load_id in state.workers[turn:] + state.workers[:turn]:
             port = find(number)
             if port is not None and port not in lane.workers:
                 port.lane, port.load_id = lane, load_id
@@ -72,6 +75,9 @@ class Mirror:
             dispatcher.switch(serving, state.generation)
         if dispatcher.retained is not retained:
             dispatcher.forget_retained()
+        # A front that has just started has seen neither switches nor stops.
+        dispatcher.generations.number = state.generation
+        dispatcher.generations.why_not = state.why_not
         dispatcher.held = state.held
         dispatcher.pump()
         self._drop_lanes(state.model)

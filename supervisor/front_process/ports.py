@@ -62,7 +62,7 @@ class Ports:
         """
         # In a thread: the kernel takes milliseconds to hand megabytes out.
         link = await asyncio.to_thread(SupervisorEnd, self._response_bytes)
-        port = WorkerPort(worker.number, worker.pid, worker.device, link, self)
+        port = _Port(worker, link, self)
         self._ports[worker.number] = port
         self._say(messages.Link(worker.number), link.fds(self._arena_fd))
 
@@ -126,6 +126,22 @@ class Ports:
                 port.last_progress = now
                 self._say(messages.Hung(port.number), ())
 
+    def gave_nonsense(self, port: WorkerPort) -> None:
+        """Have a worker ended whose rings are broken."""
+        self._say(messages.Hung(port.number), ())
+
     def stop(self) -> None:
         """Watch no more; the links' memory ends with the process."""
         self._watch.cancel()
+
+
+class _Port(WorkerPort):
+    """A port whose worker is the supervisor's to end."""
+
+    def __init__(self, worker: messages.WorkerUp, link: SupervisorEnd, ports: Ports) -> None:
+        super().__init__(worker.number, worker.pid, worker.device, link, ports)
+        self._ports = ports
+
+    def broken(self, error: ValueError) -> None:
+        super().broken(error)
+        self._ports.gave_nonsense(self)

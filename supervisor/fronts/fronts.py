@@ -21,6 +21,7 @@ from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.ledger import Ledger, mark_reload
 from supervisor.fronts import messages
 from supervisor.fronts.handle import FrontHandle
+from supervisor.fronts.stand_in import StandIn
 from supervisor.fronts.state import lane_states, model_state
 from supervisor.fronts.totals import Totals
 from supervisor.settings import Settings
@@ -46,6 +47,7 @@ class Fronts:
         self._settings = settings
         self._pool = pool
         self._pass_on: Callable[[socket.socket], None] = socket.socket.close
+        self._stand_in = StandIn(self._pass_on)
         self._loop = asyncio.get_running_loop()
         self._listeners: list[Sequence[socket.socket]] = []
         self._published: dict[str, Dispatcher] = {}
@@ -58,6 +60,7 @@ class Fronts:
         self._stopping = False
         pool.on_started = self._worker_started
         pool.on_needs_space = self._worker_needs_space
+        pool.has_answered = lambda worker: self.totals.worker_tally(worker).answered > 0
 
     # Processes
 
@@ -71,6 +74,7 @@ class Fronts:
         `pass_on` takes the connections of clients that want more than an inference.
         """
         self._pass_on = pass_on
+        self._stand_in = StandIn(pass_on)
         self._listeners = [*listeners]
         if listeners:
             self._later(_WATCH_EVERY_S, self._look_for_silence)
@@ -79,6 +83,7 @@ class Fronts:
 
     def _begin(self, listeners: Sequence[socket.socket]) -> None:
         self._numbers += 1
+        self._stand_in.begin(listeners)
         try:
             front = FrontHandle(self._numbers, self._settings, listeners, self)
         except OSError as error:
@@ -90,8 +95,7 @@ class Fronts:
             front.say(messages.WorkerUp(worker.number, worker.pid, worker.device))
         for dispatcher in self._published.values():
             self._tell(front, dispatcher)
-        # Only what knows all may serve: until then no switch has to wait for it.
-        front.order(messages.Report).add_done_callback(lambda _: front.serve())
+        front.serve_when_up()
 
     def _later(self, delay_s: float, do: Callable[[], None]) -> None:
         def run() -> None:
@@ -121,32 +125,38 @@ class Fronts:
         self.totals.keep(front)
         if self._stopping:
             return
+        self._stand_in.begin(front.listeners)
         now = self._loop.time()
         fruitful = front.listening and now - front.started_at > _SHORT_LIFE_S
         self._exits.append(Exit(now, ExitKind.FRUITFUL if fruitful else ExitKind.BARREN))
         del self._exits[:-_REMEMBERED_EXITS]
         self._later(restart_delay(self._exits, now), lambda: self._begin(front.listeners))
 
+    def front_listens(self, front: FrontHandle) -> None:
+        """Leave its clients to it."""
+        self._stand_in.end(front.listeners)
+
     async def stop(self, timeout_s: float) -> None:
         """Have all fronts finish their requests and end."""
         self._stopping = True
         for timer in self._timers:
             timer.cancel()
-        for sockets in self._listeners:  # else who connects now would wait for nobody
+        for sockets in self._listeners:  # else who connects from now on would wait in vain
+            self._stand_in.end(sockets)
             for sock in sockets:
                 sock.close()
+        self._listeners = []
         await asyncio.gather(*(front.stop(timeout_s) for front in self.running))
 
     # Models
 
     def publish(self, dispatcher: Dispatcher) -> None:
-        """Tell what a model's lanes are now; while a switch is held, that comes at its end."""
+        """Tell what a model's lanes are now, and while a switch is held that it is."""
         if not self._listeners:
             return
         self._published[dispatcher.model] = dispatcher
-        if dispatcher.model not in self._held:
-            for front in self.running:
-                self._tell(front, dispatcher)
+        for front in self.running:
+            self._tell(front, dispatcher)
 
     def _tell(self, front: FrontHandle, dispatcher: Dispatcher) -> None:
         for lane in lane_states(dispatcher):
@@ -160,8 +170,8 @@ class Fronts:
     async def held(self, dispatcher: Dispatcher) -> AsyncIterator[None]:
         """Have no further front send anything to the serving lane, until this ends.
 
-        Requests that come meanwhile wait. What is switched within is told to all at the end. One
-        holder per model at a time. Without further fronts nothing is waited for.
+        Requests that come meanwhile wait, whatever is switched within. One holder per model at a
+        time. Without further fronts nothing is waited for.
         """
         if not self._listeners:
             yield
@@ -178,17 +188,15 @@ class Fronts:
                 self.publish(dispatcher)
 
     async def _all_obey(self, make: Callable[[int], messages.ModelState]) -> None:
-        orders = {front: front.order(make) for front in self.running if front.may_serve}
-        for front in self.running:
-            if front not in orders:
-                front.say(make(0))
-        if not orders:
-            return
-        _, late = await asyncio.wait(orders.values(), timeout=_OBEY_S)
-        for front, done in orders.items():
-            if done in late:
-                log.error("a front does not stop for a switch, it is ended", front=front.number)
-                front.kill()
+        orders = {front.order(make): front for front in self.running}
+        # Those that are not up yet hear of it before they may listen.
+        late = {order for order, front in orders.items() if front.serves}
+        if late:
+            _, late = await asyncio.wait(late, timeout=_OBEY_S)
+        for order in late:
+            front = orders[order]
+            log.error("a front does not stop for a switch, it is ended", front=front.number)
+            front.kill()
         if late:
             await asyncio.wait(late)
 

@@ -51,6 +51,9 @@ class FrontEvents(Protocol):
     def front_passes_on(self, sock: socket.socket) -> None:
         """Serve a client whose front can only do inferences; takes the socket over."""
 
+    def front_listens(self, front: FrontHandle) -> None:
+        """Take note that it accepts connections."""
+
     def front_ended(self, front: FrontHandle) -> None:
         """Take note of the end."""
 
@@ -73,10 +76,10 @@ class FrontHandle:
         """
         self.number = number
         self.listeners = listeners
-        self.may_serve = False  # it has been told to listen: a switch has to wait for it
         self.listening = False
         self.statistics = FrontStatistics()
         self.shapes: dict[str, list[Shapes]] = {}
+        self.serves = False  # it has been told to listen
         self.workers: dict[int, WorkerTally] = {}
         self._events = events
         self._loop = asyncio.get_running_loop()
@@ -132,9 +135,12 @@ class FrontHandle:
         self.say(make(number))
         return done
 
-    def serve(self) -> None:
-        """Have it listen."""
-        self.may_serve = True
+    def serve_when_up(self) -> None:
+        """Have it listen as soon as it has heard what it was told up to now."""
+        self.order(messages.Report).add_done_callback(lambda _: self._serve())
+
+    def _serve(self) -> None:
+        self.serves = True
         self.say(messages.Serve())
 
     # From the front
@@ -152,21 +158,22 @@ class FrontHandle:
             return
         except PeerGone:
             self._loop.remove_reader(self._channel.sock)  # the pidfd will tell the rest
-        except (ProtocolError, ValueError) as error:
-            log.error("a front broke its protocol, it is ended", front=self.number, reason=error)
+        except (ProtocolError, ValueError, TypeError, LookupError, OSError) as error:
+            log.error(
+                "a front broke its protocol, it is ended", front=self.number, reason=repr(error)
+            )
             self.kill()
 
     def _obey(self, message: FrontMessage, fds: list[int]) -> None:
         match message:
             case messages.Done(order=number):
-                done = self._pending.get(number)
-                if done is not None and not done.done():
-                    done.set_result(None)
+                self._done(self._pending.get(number))
             case messages.Link(worker=worker):
                 rings, arena, submissions, completions = fds
                 self._events.front_linked(self, worker, (rings, arena, submissions, completions))
             case messages.PassOn():
-                self._events.front_passes_on(socket.socket(fileno=os.dup(fds[0])))
+                if fds:  # else there are no descriptors left here; the client sees its line end
+                    self._events.front_passes_on(socket.socket(fileno=fds.pop()))
             case messages.SpaceFreed(worker=worker):
                 self._events.front_freed_space(self, worker)
             case messages.Hung(worker=worker):
@@ -175,6 +182,7 @@ class FrontHandle:
                 self._count(message)
             case messages.Listening():
                 self.listening = True
+                self._events.front_listens(self)
             case _:
                 raise ProtocolError(f"a supervisor does not take {message}")
 
@@ -191,6 +199,10 @@ class FrontHandle:
                 int(number): WorkerTally(*counts) for number, counts in counted.workers.items()
             }
 
+    def _done(self, order: asyncio.Future[None] | None) -> None:
+        if order is not None and not order.done():
+            order.set_result(None)
+
     # The end
 
     def _process_ended(self, status: int) -> None:
@@ -198,9 +210,8 @@ class FrontHandle:
         self._loop.remove_reader(self._channel.sock)
         self._loop.remove_writer(self._channel.sock)
         self._channel.close()
-        for done in list(self._pending.values()):
-            if not done.done():
-                done.set_result(None)
+        for order in list(self._pending.values()):
+            self._done(order)
         self._ended.set()
         level = log.info if status == 0 else log.warning
         level("front ended", front=self.number, pid=self.pid, how=describe_exit(status))

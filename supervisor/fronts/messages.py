@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gpu_worker.ipc.channel import Channel
+from gpu_worker.ipc.channel import MAX_MESSAGE, Channel
 from gpu_worker.ipc.vocabulary import Vocabulary
 
 # Supervisor to front
@@ -159,7 +159,7 @@ class FrontCounted:
 
 @dataclass(frozen=True, slots=True)
 class Hung:
-    """A worker has given this front no answer for too long."""
+    """A worker has given this front no answer for too long, or one that makes no sense."""
 
     worker: int
 
@@ -194,6 +194,7 @@ FrontMessage = (
 class FrontChannel(Channel[FrontMessage]):
     """One end of the channel between the supervisor and a front."""
 
+    largest = MAX_MESSAGE + (1 << 14)  # a lane with any contract that a worker could tell
     vocabulary = Vocabulary[FrontMessage](
         WorkerUp,
         WorkerGone,

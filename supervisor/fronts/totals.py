@@ -56,9 +56,10 @@ class Totals:
 
     def counted(self) -> list[FrontStatistics]:
         """Give what other processes have counted, also those that have ended."""
-        for name, model in self._past.models.items():
-            lanes = self._published[name].generations.lanes()
-            model.keep([lane.version for lane in lanes])
+        for name, dispatcher in self._published.items():
+            if name in self._past.models:
+                lanes = dispatcher.generations.lanes()
+                self._past.models[name].keep([lane.version for lane in lanes])
         return [self._past, *(front.statistics for front in self._running)]
 
     def model_statistics(self, dispatcher: Dispatcher) -> ModelStatistics:

@@ -33,17 +33,19 @@ def listen(host: str, port: int, fronts: int) -> list[list[socket.socket]]:
             for address in addresses:
                 _open(*address, opened, shared=False)
             _close(opened)
-        listeners = []
-        for _ in range(fronts):
-            listeners.append([_open(*address, opened, shared=fronts > 1) for address in addresses])
-            # Whichever port the first one was given, all others take it, too.
-            port = port or listeners[0][0].getsockname()[1]
-            addresses = [(family, (name[0], port, *name[2:])) for family, name in addresses]
+        listeners: list[list[socket.socket]] = [[] for _ in range(fronts)]
+        for sockets in listeners:
+            for family, (name, _, *more) in addresses:
+                # Whichever port the first one is given, all others take it, too.
+                sock = _open(family, (name, port, *more), opened, shared=fronts > 1)
+                sockets.append(sock)
+                port = port or port_of(sockets)
         for sock in opened:
             sock.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # some names cannot even be looked up
         _close(opened)
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
     return listeners
 
 

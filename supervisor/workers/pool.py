@@ -53,6 +53,7 @@ class WorkerPool:
         self.on_ended: Ended = lambda *_: None
         self.on_started: Callable[[WorkerHandle], None] = lambda *_: None
         self.on_needs_space: NeedsSpace = lambda *_: None
+        self.has_answered: Callable[[WorkerHandle], bool] = lambda worker: worker.answered > 0
         self._spawn = spawn
         self._hang_timeout_s = hang_timeout_s
         self._start_timeout_s = start_timeout_s
@@ -202,7 +203,7 @@ class WorkerPool:
             elif not worker.framework:
                 kind = ExitKind.STARTING
             else:
-                kind = ExitKind.FRUITFUL if worker.answered else ExitKind.BARREN
+                kind = ExitKind.FRUITFUL if self.has_answered(worker) else ExitKind.BARREN
             self._note_exit(worker.device_index, kind)
             self.restarts += 1
         if not self._stopping:
