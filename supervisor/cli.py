@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from supervisor.client import AdminClient
 from supervisor.errors import HotpaddleError, SettingsError
 from supervisor.fields import allowed
 from supervisor.settings import ENVIRONMENT_PREFIX, FIELDS, Settings, load_settings
+from supervisor.systemd.handover import take_handover
+from supervisor.systemd.install import install_systemd
 
 _DESCRIPTION = "A model server for PaddlePaddle that replaces models while they serve."
 _EXAMPLES = """examples:
@@ -123,6 +127,19 @@ def build_parser() -> argparse.ArgumentParser:
     manifest.add_argument("directory", type=Path)
     manifest.set_defaults(command="manifest", run=_manifest)
 
+    install = add(
+        "install-systemd",
+        help="install the systemd units",
+        description="Copy the systemd units, with the path of this command filled in, the user, "
+        "the directories and an example of the settings into place, and say what comes next. "
+        "Settings that are there already stay.",
+    )
+    install.add_argument(
+        "--root", type=Path, default=Path("/"), metavar="DIR", help="install below DIR [/]"
+    )
+    install.add_argument("--dry-run", action="store_true", help="only say what would be written")
+    install.set_defaults(command="install-systemd", run=_install_systemd)
+
     demo = add(
         "demo",
         help="read text through a running server while versions are published",
@@ -145,20 +162,23 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    handover = take_handover(os.environ, os.getpid())
     given: dict[str, Any] = {
         name: getattr(options, name) for name in FIELDS if hasattr(options, name)
     }
     file = options.config or os.environ.get("HOTPADDLE_CONFIG") or None
     settings = load_settings(given, os.environ, Path(file) if file else None)
     logs.configure(settings.log_format, settings.log_level)
+    faulthandler.enable(2)  # a watchdog ends a server that hangs by SIGABRT: then it shows where
     import uvloop  # noqa: PLC0415 - only the server needs it
 
     from supervisor.app import App  # noqa: PLC0415 - keeps `hotpaddle status` quick
 
     async def serve() -> None:
-        await App(settings).run()
+        await App(settings, handover).run()
 
-    uvloop.run(serve())
+    with contextlib.closing(handover):
+        uvloop.run(serve())
     return 0
 
 
@@ -179,6 +199,10 @@ def _manifest(options: argparse.Namespace) -> int:
         return commands.manifest(options.directory)
     except OSError as error:
         raise HotpaddleError(f"{error.filename}: {error.strerror}") from error
+
+
+def _install_systemd(options: argparse.Namespace) -> int:
+    return install_systemd(options.root, dry_run=options.dry_run)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -98,6 +98,13 @@ class Settings:
     start_timeout_ms: int = setting(
         120_000, "time for a worker to import Paddle and open its device", low=100, high=86_400_000
     )
+    drain_ms: int = setting(
+        0,
+        "time at a stop in which readiness fails and all else goes on; set it to what a load "
+        "balancer takes to notice",
+        low=0,
+        high=86_400_000,
+    )
     stop_timeout_ms: int = setting(
         10_000, "time for requests in flight at a stop", low=0, high=86_400_000
     )

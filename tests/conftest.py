@@ -84,8 +84,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     before = set(SHARED_MEMORY.iterdir())
     servers: list[Server] = []
 
-    def start(repository: Repository, *options: str) -> Server:
-        server = Server(repository.root, tmp_path / f"server{len(servers)}", *options)
+    def start(repository: Repository, *options: str, **more: Any) -> Server:
+        server = Server(repository.root, tmp_path / f"server{len(servers)}", *options, **more)
         servers.append(server)
         return server
 

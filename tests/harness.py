@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ import psutil
 FRONTS = int(os.environ.get("HOTPADDLE_FRONTS", "1"))  # that servers have if a test says nothing
 ROOT = Path(__file__).parent.parent
 POLL_S = 0.02
+# Descriptor 3 is the listener that $0 names, and the process stays the one that was started.
+HAND_OVER = 'export LISTEN_FDS=1 LISTEN_FDNAMES=http LISTEN_PID=$$; exec "$@" 3<&"$0"'
 
 
 def wait_for(
@@ -93,20 +96,30 @@ class Repository:
 class Server:
     """One `hotpaddle serve`."""
 
-    def __init__(self, repository: Path, folder: Path, *options: str) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        folder: Path,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """Start it; `listener` is handed over as systemd does (LISTEN_FDS)."""
         folder.mkdir(parents=True, exist_ok=True)
         self.repository = Repository(repository)
         self.log_path = folder / "server.log"
         self.port = 0
+        fds = [] if listener is None else [listener.fileno()]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *(["bash", "-c", HAND_OVER, *map(str, fds)] if fds else []),
                     sys.executable, "-m", "supervisor", "serve",
                     "--model-repository", str(repository), "--port", "0",
                     "--log-format", "json", "--log-level", "debug", *options,
                 ],
-                stderr=log, stdout=log, cwd=ROOT,
-                env={**os.environ, "PYTHONDEVMODE": ""},
+                stderr=log, stdout=log, cwd=ROOT, pass_fds=fds,
+                env={**os.environ, "PYTHONDEVMODE": "", **(environment or {})},
             )  # fmt: skip
         self.psutil = psutil.Process(self.process.pid)
 

@@ -55,6 +55,8 @@ class Load:
         concurrency: int = 8,
         pause_s: float = 0.0,
         tolerance: float = 0.0,
+        *,
+        keep_alive: bool = True,
     ) -> None:
         self.seen = Seen()
         self.expected = expected
@@ -62,6 +64,7 @@ class Load:
         self._concurrency = concurrency
         self._pause_s = pause_s
         self._tolerance = tolerance
+        self._keep_alive = keep_alive  # else a connection per request
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -96,7 +99,11 @@ class Load:
         body = header + struct.pack("<16f", *ROW)
         headers = {"Inference-Header-Content-Length": str(len(header))}
         timeout = aiohttp.ClientTimeout(total=60)
-        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeout,
+            headers=headers,
+            connector=aiohttp.TCPConnector(force_close=not self._keep_alive),
+        ) as session:
             await asyncio.gather(*(self._client(session, body) for _ in range(self._concurrency)))
 
     async def _client(self, session: aiohttp.ClientSession, body: bytes) -> None:

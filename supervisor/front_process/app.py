@@ -26,7 +26,7 @@ from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
 from supervisor.http.large_json import LargeJson
-from supervisor.http.listener import BACKLOG
+from supervisor.http.listener import Listener
 from supervisor.json_worker.handle import JsonWorker
 
 log = structlog.get_logger()
@@ -39,7 +39,6 @@ class FrontApp:
 
     def __init__(self, arguments: FrontArguments) -> None:
         self._arguments = arguments
-        self._servers: list[asyncio.Server] = []
 
     async def run(self) -> None:
         """Serve until told to stop, or until the supervisor is gone.
@@ -71,10 +70,12 @@ class FrontApp:
         )  # fmt: skip
         front.slow_path = lambda: Relay(talk.pass_on)
         listening = asyncio.Event()
+        talk.on_closing = front.drain
         talk.begin(mirror, ports)
         counted = Counting(front, mirror, ports).messages
         obeying = asyncio.create_task(talk.obey(mirror, ports, counted, listening.set))
-        serving = asyncio.create_task(self._serve(front, listening, talk))
+        self._listener = Listener(lambda: Connection(front))
+        serving = asyncio.create_task(self._serve(listening, talk))
         waits = [asyncio.create_task(event.wait()) for event in (talk.over, talk.stop_asked)]
         try:
             await asyncio.wait({obeying, *waits}, return_when=asyncio.FIRST_COMPLETED)
@@ -90,22 +91,17 @@ class FrontApp:
             await json_worker.stop()
             close_fds([read_only])
 
-    async def _serve(self, front: Front, listening: asyncio.Event, talk: Conversation) -> None:
+    async def _serve(self, listening: asyncio.Event, talk: Conversation) -> None:
         await listening.wait()
-        loop = asyncio.get_running_loop()
-        for fd in self._arguments.listeners:
-            server = await loop.create_server(
-                lambda: Connection(front), sock=socket.socket(fileno=fd), backlog=BACKLOG
-            )
-            self._servers.append(server)
+        sockets = [socket.socket(fileno=fd) for fd in self._arguments.listeners]
+        await self._listener.accept_from(sockets, ours=self._arguments.ours)
         gc.collect()
         gc.freeze()
         log.info("front listens", front=self._arguments.number, pid=os.getpid())
         talk.say(messages.Listening())
 
     async def _stop(self, front: Front, talk: Conversation) -> None:
-        for server in self._servers:
-            server.close()
+        await self._listener.close()
         stopping = asyncio.create_task(front.stop(talk.stop_timeout_s))
         hurry = asyncio.create_task(talk.hurry.wait())
         await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)

@@ -39,6 +39,7 @@ class Conversation:
         self.stop_asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.stop_timeout_s = 0.0
+        self.on_closing: Callable[[], None] = lambda: None
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._heard: asyncio.Queue[FrontMessage] = asyncio.Queue()
@@ -116,6 +117,8 @@ class Conversation:
                         ports.free_space(worker)
                     case messages.Reloading(under_way=under_way):
                         mirror.mark_reload(under_way=under_way)
+                    case messages.Closing():
+                        self.on_closing()
                     case messages.Stop(timeout_s=timeout_s):
                         if self.stop_asked.is_set():
                             self.hurry.set()

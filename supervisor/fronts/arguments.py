@@ -25,6 +25,7 @@ class FrontArguments:
     settings: Settings
     channel: int
     listeners: tuple[int, ...]
+    ours: bool  # the listeners; else they are systemd's
 
     def to_json(self) -> str:
         """Write them for the command line."""
@@ -42,4 +43,5 @@ class FrontArguments:
             Settings(**settings),
             fields["channel"],
             tuple(fields["listeners"]),
+            fields["ours"],
         )

@@ -58,6 +58,7 @@ class Fronts:
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
+        self._ours = True
         pool.on_started = self._worker_started
         pool.on_needs_space = self._worker_needs_space
         pool.has_answered = lambda worker: self.totals.worker_tally(worker).answered > 0
@@ -68,11 +69,14 @@ class Fronts:
         self,
         listeners: Sequence[Sequence[socket.socket]],
         pass_on: Callable[[socket.socket], None],
+        *,
+        ours: bool,
     ) -> None:
-        """Start one front for each of `listeners`.
+        """Start one front for each of `listeners`; those that are not `ours` are systemd's.
 
         `pass_on` takes the connections of clients that want more than an inference.
         """
+        self._ours = ours
         self._pass_on = pass_on
         self._stand_in = StandIn(pass_on)
         self._listeners = [*listeners]
@@ -85,7 +89,7 @@ class Fronts:
         self._numbers += 1
         self._stand_in.begin(listeners)
         try:
-            front = FrontHandle(self._numbers, self._settings, listeners, self)
+            front = FrontHandle(self._numbers, self._settings, listeners, self, ours=self._ours)
         except OSError as error:
             log.error("a front cannot be started", reason=error.strerror)
             self._later(_SHORT_LIFE_S, lambda: self._begin(listeners))
@@ -135,6 +139,11 @@ class Fronts:
     def front_listens(self, front: FrontHandle) -> None:
         """Leave its clients to it."""
         self._stand_in.end(front.listeners)
+
+    def drain(self) -> None:
+        """Have all fronts end each connection with its next answer; all else goes on."""
+        for front in self.running:
+            front.say(messages.Closing())
 
     async def stop(self, timeout_s: float) -> None:
         """Have all fronts finish their requests and end."""

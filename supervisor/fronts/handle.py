@@ -67,8 +67,10 @@ class FrontHandle:
         settings: Settings,
         listeners: Sequence[socket.socket],
         events: FrontEvents,
+        *,
+        ours: bool,
     ) -> None:
-        """Start the process.
+        """Start the process; listeners that are not `ours` are systemd's.
 
         Raises:
             OSError: it cannot be started.
@@ -90,7 +92,7 @@ class FrontHandle:
         fds = tuple(sock.fileno() for sock in listeners)
 
         def command(channel_fd: int) -> list[str]:
-            arguments = FrontArguments(number, os.getpid(), settings, channel_fd, fds)
+            arguments = FrontArguments(number, os.getpid(), settings, channel_fd, fds, ours)
             return [*_COMMAND, arguments.to_json()]
 
         self._channel, self._process = start_child(FrontChannel, command, fds, self._process_ended)

@@ -99,6 +99,11 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """End each connection with its next answer; all else goes on until `Stop`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Accept nothing more, let requests finish, end with status 0. A second one hurries."""
 
@@ -179,6 +184,7 @@ FrontMessage = (
     | Drain
     | Report
     | Serve
+    | Closing
     | Stop
     | Listening
     | Link
@@ -205,6 +211,7 @@ class FrontChannel(Channel[FrontMessage]):
         Drain,
         Report,
         Serve,
+        Closing,
         Stop,
         Listening,
         Link,

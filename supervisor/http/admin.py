@@ -22,6 +22,7 @@ from supervisor.fronts.statistics import ArenaUse
 from supervisor.http.answers import answer_json, read_object
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
+from supervisor.lifecycle.settled_passes import passes_until_settled
 from supervisor.lifecycle.triggers import Verdicts
 from supervisor.lifecycle.verdict import Outcome
 from supervisor.workers.handle import WorkerHandle
@@ -29,7 +30,6 @@ from supervisor.workers.pool import WorkerPool
 from supervisor.workers.tally import WorkerTally
 
 _LONGEST_WAIT_S: Final = 3600.0
-_SETTLE_POLL_S: Final = 0.1
 
 
 class AdminHandlers:
@@ -93,10 +93,8 @@ class AdminHandlers:
         try:
             async with asyncio.timeout_at(deadline):
                 self._manager.reload("rest")
-                verdicts = await self._manager.reconciled("rest")
-                while any(verdict.outcome is Outcome.PENDING for verdict in verdicts.values()):
-                    await asyncio.sleep(_SETTLE_POLL_S)
-                    verdicts = await self._manager.reconciled("rest")
+                async for verdicts in passes_until_settled(self._manager, "rest"):  # noqa: B007 - used below
+                    pass  # the last ones count, also when time was up
         except TimeoutError:
             complete = False
         complete = complete and verdicts.keys() >= self._manager.models.keys()

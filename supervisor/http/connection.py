@@ -9,7 +9,9 @@ transport: aiohttp in the supervisor, a relay to it in a further front. Runs on 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import termios
 import time
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -38,7 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self._choked = False  # the client does not read what it is sent
         self._forward = 0  # bytes of a body that still go to the slow path
         self._slow_path: SlowPath | None = None
-        self._seen_ns = time.monotonic_ns()
+        self._seen_ns = self._active_ns = time.monotonic_ns()  # of a head; of bytes either way
 
     # The transport
 
@@ -49,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self._fd = -1 if encrypted else transport.get_extra_info("socket").fileno()
         tcp_keepalive(self._transport)
         self._front.connections.add(self)
-        if self._front.stopping:  # accepted in the moment in which the listener was closed
+        if self._front.closed:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -74,12 +76,26 @@ class Connection(asyncio.BufferedProtocol):
         if not self._exchange.busy and not self._reading:
             self._go_on()
 
-    def close_if_idle(self, since_ns: int | None = None) -> None:
-        """Close a connection that waits for a request, or has done so since `since_ns`."""
-        if self._exchange.busy or not self._slow_path_idle():
-            return
-        if since_ns is None or self._seen_ns < since_ns:
+    def close_if_idle(self, since_ns: int) -> None:
+        """Close a connection that has waited for a request since `since_ns`."""
+        if self._idle and self._seen_ns < since_ns:
             self._transport.close()
+
+    def close_if_quiet(self, since_ns: int) -> None:
+        """Close a connection that waits for a request and has been quiet since `since_ns`."""
+        if self._idle and self._active_ns < since_ns and not self._bytes_waiting():
+            self._transport.close()
+
+    def _bytes_waiting(self) -> bool:
+        """Say whether the kernel holds bytes that the loop has not read yet."""
+        count = bytearray(4)
+        if self._fd >= 0:
+            fcntl.ioctl(self._fd, termios.FIONREAD, count)
+        return any(count)
+
+    @property
+    def _idle(self) -> bool:
+        return not self._exchange.busy and self._slow_path_idle()
 
     def cut_off(self) -> None:
         """End it, whatever is under way."""
@@ -95,6 +111,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that came."""
+        self._active_ns = time.monotonic_ns()
         if self._exchange.filling is not None:
             self._exchange.filled(nbytes)
             return
@@ -195,6 +212,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, parts: Sequence[Any], *, close: bool) -> None:
         """Write to the socket at once what it takes, without a copy; the transport has the rest."""
         transport, sent = self._transport, 0
+        self._active_ns = time.monotonic_ns()
         if transport.is_closing():
             return
         if self._fd >= 0 and not transport.get_write_buffer_size():

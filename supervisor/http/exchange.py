@@ -233,7 +233,7 @@ class Exchange:
         self._send([head.encode(), self._last_lines(), body])
 
     def _closes(self) -> bool:
-        return self._front.stopping or not self._head.keep_alive
+        return self._front.draining or not self._head.keep_alive
 
     def _last_lines(self) -> bytes:
         close = b"Connection: close\r\n" if self._closes() else b""

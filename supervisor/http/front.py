@@ -1,12 +1,13 @@
 """The front: what all connections share.
 
-Owns the connections, the buffer that heads arrive in, what is known of heads and lanes, and the
-order to stop. Runs on the supervisor's event loop.
+Owns the connections, the buffer that heads arrive in, what is known of heads and lanes, and how
+connections end at a stop. Runs on the supervisor's event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _SCRATCH: Final = 1 << 15  # a head, and the body with it where it is small
 _IDLE_S: Final = 3630  # a connection without a request for so long is closed, as aiohttp does
 _SWEEP_S: Final = 300.0
+_QUIET_S: Final = 1.0  # at a stop, who has been quiet for so long is not about to send a request
+_LOOK_S: Final = 0.05
 
 FindDispatcher = Callable[[str], Dispatcher | None]
 
@@ -79,7 +82,8 @@ class Front:
         self.large_json = large_json
         self.largest_body = largest_body
         self.body_timeout_s = body_timeout_s
-        self.stopping = False
+        self.draining = False  # each connection ends with its next answer
+        self.closed = False
         self.heads = Heads()
         self.scratch = memoryview(bytearray(_SCRATCH))
         self.connections: set[Connection] = set()
@@ -119,20 +123,32 @@ class Front:
         for connection in list(self.connections):
             connection.close_if_idle(since_ns=before)
 
+    def drain(self) -> None:
+        """End each connection with its next answer; all else goes on."""
+        self.draining = True
+
     async def stop(self, timeout_s: float) -> None:
-        """Close idle connections, let the others finish, cut them off when time is up."""
-        self.stopping = True
+        """Let requests finish, and cut off what is left when time is up.
+
+        Who is quiet is closed. Who came or was answered a moment ago may have a request on its way,
+        which is answered too.
+        """
+        self.drain()
         self._sweep.cancel()
-        for connection in list(self.connections):
-            connection.close_if_idle()
         try:
             async with asyncio.timeout(timeout_s):
                 while self.connections:
+                    before = time.monotonic_ns() - int(_QUIET_S * 1_000_000_000)
+                    for connection in list(self.connections):
+                        connection.close_if_quiet(since_ns=before)
                     self._gone.clear()
-                    await self._gone.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK_S):
+                            await self._gone.wait()
         except TimeoutError:
             pass
         finally:
+            self.closed = True
             for connection in list(self.connections):
                 connection.cut_off()
             self.late_bodies.close()

@@ -1,74 +1,91 @@
-"""The listening sockets: one set for each front.
+"""The listener: the sockets that connections come from, and how they are closed.
 
-Owns how an address becomes sockets. Several fronts share one port through SO_REUSEPORT: the kernel
-gives each new connection to one of their sockets. Runs in the supervisor, once at start.
+Owns sockets that were opened for it, or that systemd handed over. When it closes, nobody whom the
+kernel has told "connected" is left unheard: its own queue is emptied first, and that of a socket of
+systemd's stays for the next server. Runs on the event loop of every front.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import ctypes
+import os
+import select
 import socket
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from supervisor.errors import SettingsError
+from supervisor.http.listening_sockets import BACKLOG
 
-BACKLOG: Final = 1024
+_LARGEST_BACKLOG: Final = 65_535  # for sockets of systemd's: as much as the kernel allows
+_EMPTYING_S: Final = 1.0  # a queue that is not empty by then has more than the loop can accept
+_TURNS: Final = 3  # until a connection that was accepted in one turn of the loop has been made
+_SO_ATTACH_FILTER: Final = 26
 
 
-def listen(host: str, port: int, fronts: int) -> list[list[socket.socket]]:
-    """Listen on an address, with sockets of its own for each of `fronts`; port 0 takes a free one.
+class Listener:
+    """Accepts connections until it is closed."""
 
-    Raises:
-        SettingsError: the address cannot be listened on.
+    def __init__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._protocol = protocol
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[socket.socket] = []  # copies of those that are our own
 
+    async def accept_from(self, sockets: Iterable[socket.socket], *, ours: bool) -> None:
+        """Accept from sockets that listen, which are taken over; those not `ours` are systemd's."""
+        loop = asyncio.get_running_loop()
+        for one in sockets:
+            if ours:
+                self._sockets.append(_copy(one.fileno()))
+            backlog = BACKLOG if ours else _LARGEST_BACKLOG
+            server = await loop.create_server(self._protocol, sock=one, backlog=backlog)
+            self._servers.append(server)
+
+    async def close(self) -> None:
+        """Accept nothing more; what was accepted has been made a connection when this returns."""
+        for one in self._sockets:
+            _let_nobody_in(one)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EMPTYING_S):
+                    while _waiting(self._sockets):  # noqa: ASYNC110 - the loop accepts, nobody tells
+                        await asyncio.sleep(0)
+            await _turns()
+        finally:
+            for server in self._servers:
+                server.close()
+            for one in self._sockets:
+                one.close()
+            self._servers, self._sockets = [], []
+        await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
+def _copy(fd: int) -> socket.socket:
+    return socket.socket(fileno=os.dup(fd))
+
+
+def _let_nobody_in(one: socket.socket) -> None:
+    """Have the kernel overlook further connection attempts; their clients try again in a second.
+
+    Without it, whoever connects between the last accept and the close is reset.
     """
-    opened: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-        if fronts > 1 and port:
-            # With SO_REUSEPORT another server on this port would not be noticed.
-            for address in addresses:
-                _open(*address, opened, shared=False)
-            _close(opened)
-        listeners: list[list[socket.socket]] = [[] for _ in range(fronts)]
-        for sockets in listeners:
-            for family, (name, _, *more) in addresses:
-                # Whichever port the first one is given, all others take it, too.
-                sock = _open(family, (name, port, *more), opened, shared=fronts > 1)
-                sockets.append(sock)
-                port = port or port_of(sockets)
-        for sock in opened:
-            sock.listen(BACKLOG)
-    except (OSError, UnicodeError) as error:  # some names cannot even be looked up
-        _close(opened)
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SettingsError(f"cannot listen on {host}:{port}: {reason}") from error
-    return listeners
+    # One instruction of BPF: return, and keep 0 bytes of the packet.
+    nothing = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HL", 1, ctypes.addressof(nothing))
+    with contextlib.suppress(OSError):  # then they are reset, as everywhere
+        one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def _open(
-    family: int, address: tuple[object, ...], opened: list[socket.socket], *, shared: bool
-) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    opened.append(sock)
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind(address)
-    return sock
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    while sockets:
-        sockets.pop().close()
-
-
-def port_of(sockets: Sequence[socket.socket]) -> int:
-    """Give the port that sockets listen on."""
-    return int(sockets[0].getsockname()[1])
+def _waiting(sockets: Sequence[socket.socket]) -> bool:
+    """Say whether a queue holds a connection."""
+    poll = select.poll()
+    for one in sockets:
+        poll.register(one, select.POLLIN)
+    return bool(poll.poll(0))

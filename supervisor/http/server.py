@@ -1,7 +1,8 @@
-"""The HTTP server: the listening socket, routing, and where errors of the slow path become answers.
+"""The HTTP server: its life, routing, and where errors of the slow path become answers.
 
-Owns the listening socket. Connections are `connection`'s, which hands what is no plain inference to
-aiohttp, used here below its application layer. Runs on the supervisor's event loop.
+Owns the listener and the order of a stop. Connections are `connection`'s, which hands what is no
+plain inference to aiohttp, used here below its application layer. Runs on the supervisor's event
+loop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from supervisor.http.answers import answer_error, answer_json, answer_request_er
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
 from supervisor.http.heads import Head
-from supervisor.http.listener import BACKLOG
+from supervisor.http.listener import Listener
 from supervisor.http.router import Router
 from supervisor.lifecycle.model_manager import ModelManager
 
@@ -100,16 +101,11 @@ class HttpServer:
             keepalive_timeout=_NEVER_S,
         )
         front.slow_path = self._server
-        self._listeners: list[asyncio.Server] = []
+        self._listener = Listener(lambda: Connection(front))
 
-    async def start(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept connections from listening sockets."""
-        loop = asyncio.get_running_loop()
-        for sock in listeners:
-            server = await loop.create_server(
-                lambda: Connection(self._front), sock=sock, backlog=BACKLOG
-            )
-            self._listeners.append(server)
+    async def start(self, sockets: Sequence[socket.socket], *, ours: bool) -> None:
+        """Accept connections; sockets that are not `ours` are systemd's."""
+        await self._listener.accept_from(sockets, ours=ours)
 
     def adopt(self, sock: socket.socket) -> None:
         """Serve a connection that another front passes on; takes the socket over."""
@@ -120,10 +116,14 @@ class HttpServer:
 
         self._front.spawn(adopt())
 
+    def drain(self) -> None:
+        """Fail readiness and end each connection with its next answer; all else goes on."""
+        self._front.drain()
+
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, let requests finish, close connections."""
-        for listener in self._listeners:
-            listener.close()
+        self.drain()
+        await self._listener.close()
         await self._front.stop(timeout_s)
         await self._server.shutdown(_SHUTDOWN_S)
 
@@ -146,7 +146,7 @@ class HttpServer:
         except Exception:
             log.exception("a handler broke", method=request.method, path=request.path[:200])
             response = answer_error("internal error", 500)
-        if self._front.stopping:
+        if self._front.draining:
             response.force_close()
         return response
 
@@ -162,12 +162,14 @@ class HttpServer:
 
     async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
         del request
-        if self._manager.ready and not self._front.stopping:
+        if self._front.draining:
+            return answer_error("not ready: stopping", 503, 1)
+        if self._manager.ready:
             return answer_json({"ready": True})
         waiting: list[Any] = [
             f"{name}: {model.reason_not_ready()}"
             for name, model in sorted(self._manager.models.items())
             if not model.unloaded and not model.dispatcher.ready
         ]
-        reason = "; ".join(waiting) or self._manager.repository_problem or "stopping"
+        reason = "; ".join(waiting) or self._manager.repository_problem
         return answer_error(f"not ready: {reason}", 503, 1)

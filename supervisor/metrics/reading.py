@@ -106,7 +106,7 @@ class Reader:
         await self._further.totals.gather()
         manager, pool = self._manager, self._pool
         return Reading(
-            manager.ready and not self._front.stopping,
+            manager.ready and not self._front.draining,
             not manager.repository_problem,
             manager.passes,
             self._fronts(),

@@ -67,6 +67,7 @@ class WorkerPool:
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
         self._up = False  # each device has been usable
+        self._overdue: set[WorkerHandle] = set()  # told to end, and still there
         self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
 
     # Demand
@@ -194,6 +195,7 @@ class WorkerPool:
 
     def worker_ended(self, worker: WorkerHandle) -> None:
         """Forget a dead worker, have its requests sent again, see to its replacement."""
+        self._overdue.discard(worker)
         self.refused = worker.start_error() or self.refused
         expected = worker not in self.workers
         if not expected:
@@ -238,7 +240,12 @@ class WorkerPool:
                     in_flight=len(worker.in_flight),
                 )  # fmt: skip
                 worker.last_progress = worker.started_at = now
+                self._overdue.add(worker)
                 worker.abort()
+
+    def overdue(self) -> list[str]:
+        """Name the workers that are past their deadline and have not ended yet."""
+        return sorted(f"{worker.number} (pid {worker.pid})" for worker in self._overdue)
 
     async def stop(self, timeout_s: float) -> None:
         """End all workers."""

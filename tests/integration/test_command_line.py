@@ -16,7 +16,7 @@ from tests import model_faults
 from tests.conftest import Models
 from tests.harness import ROOT, Repository, Server
 
-COMMANDS = ("serve", "status", "reload", "rollback", "manifest", "demo")
+COMMANDS = ("serve", "status", "reload", "rollback", "manifest", "install-systemd", "demo")
 
 
 def hotpaddle(

@@ -17,6 +17,7 @@ OPTIONS = {
     "reload": ["--url", "--json", "--wait"],
     "rollback": ["model", "--url", "--json"],
     "manifest": ["directory"],
+    "install-systemd": ["--root", "--dry-run"],
     "demo": ["--json", "--device", "--model-dir"],
 }
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from supervisor.fronts.fronts import Fronts
 from supervisor.fronts.handle import FrontHandle
-from supervisor.http.listener import port_of
+from supervisor.http.listening_sockets import port_of
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
 from tests.unit.supervisor.dispatch.bench import Bench
@@ -92,7 +92,7 @@ async def company(count: int) -> AsyncIterator[tuple[Company, list[list[socket.s
     """Start fronts, which are ended with the test."""
     one = Company()
     with listeners(count) as opened:
-        one.fronts.start(opened, one.passed_on.append)
+        one.fronts.start(opened, one.passed_on.append, ours=True)
         one.port = port_of(opened[0]) if opened else 0
         try:
             yield one, opened

@@ -13,7 +13,7 @@ from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, WorkerEnd
 from gpu_worker.ipc.tensors import BY_NAME, Tensor, encode_table, table_size
 from supervisor.fronts.handle import FrontHandle
-from supervisor.http.listener import listen, port_of
+from supervisor.http.listening_sockets import listen, port_of
 from supervisor.settings import Settings
 from tests.unit.gpu_worker.descriptors import open_descriptors
 from tests.unit.supervisor.http.loops import until
@@ -109,7 +109,7 @@ async def front() -> AsyncIterator[tuple[FrontHandle, Heard]]:
     """Start a front, which is ended with the test and leaves no descriptor open here."""
     heard, before = Heard(), open_descriptors()
     with listeners(1) as (sockets,):
-        one = FrontHandle(1, SETTINGS, sockets, heard)
+        one = FrontHandle(1, SETTINGS, sockets, heard, ours=True)
         try:
             yield one, heard
         finally:

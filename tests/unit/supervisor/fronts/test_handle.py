@@ -113,7 +113,7 @@ async def test_a_process_that_cannot_be_started_leaves_nothing(
     with listeners(1) as (sockets,):
         before = open_descriptors()
         with pytest.raises(FileNotFoundError):
-            FrontHandle(1, SETTINGS, sockets, Heard())
+            FrontHandle(1, SETTINGS, sockets, Heard(), ours=True)
         assert open_descriptors() == before
 
 

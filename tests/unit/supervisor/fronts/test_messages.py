@@ -72,12 +72,13 @@ async def test_the_contract_of_hundreds_of_tensors_fits_into_a_message() -> None
     st.integers(1, 1 << 22),
     st.lists(st.integers(0, 1023), max_size=4).map(tuple),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+    st.booleans(),
 )
 def test_what_a_front_is_told_at_birth_comes_over_whole(
-    number: int, pid: int, listeners: tuple[int, ...], name: str
+    number: int, pid: int, listeners: tuple[int, ...], name: str, ours: bool
 ) -> None:
     settings = Settings(model_repository=Path(name), fronts=3, timeout_ms=77, log_level="debug")
-    arguments = FrontArguments(number, pid, settings, 5, listeners)
+    arguments = FrontArguments(number, pid, settings, 5, listeners, ours)
     back = FrontArguments.from_json(arguments.to_json())
     assert back == arguments
     assert asdict(back.settings) == asdict(settings)

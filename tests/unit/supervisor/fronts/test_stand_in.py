@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from supervisor.fronts.stand_in import StandIn
-from supervisor.http.listener import listen
+from supervisor.http.listening_sockets import listen
 from tests.unit.supervisor.http.loops import on_both_loops, until
 
 

@@ -133,14 +133,14 @@ async def test_a_connection_that_had_a_request_lately_is_not_swept_away(request_
             connection.close_if_idle(since_ns=before)
         assert await unused.ended() == b""
         assert (await client.ask(LIVE)).status == 200
-        its.close_if_idle()
+        its.close_if_idle(since_ns=time.monotonic_ns())
         assert await client.ended() == b""
 
 
 async def stopping(one: Site) -> asyncio.Task[None]:
-    """Begin to stop; idle connections have been closed when this returns."""
+    """Begin to stop."""
     task = asyncio.create_task(one.front.stop(30))
-    await until(lambda: one.front.stopping)
+    await until(lambda: one.front.draining)
     return task
 
 
@@ -172,6 +172,53 @@ async def test_a_stop_closes_what_is_idle_and_lets_the_rest_finish() -> None:
         found = await body.answer()
         assert (found.y, found.headers["connection"]) == (Y1, "close")
         await task
+
+
+@on_both_loops
+async def test_a_stop_answers_who_was_about_to_ask() -> None:
+    """A new connection, a kept one, and one of which half a head is there."""
+    async with site() as one:
+        one.serve()
+        fresh, kept, half = [await one.client() for _ in range(3)]
+        await kept.ask(ask(numbers(2)))
+        request = ask(numbers(1))
+        await half.send(request[:30])
+        task = await stopping(one)
+        half.writer.write(request[30:])
+        for client in (fresh, kept):
+            client.writer.write(request)
+        for client in (fresh, kept, half):
+            found = await client.answer()
+            assert (found.y, found.headers["connection"]) == (Y1, "close")
+            assert await client.ended() == b""
+        await task
+
+
+@on_both_loops
+async def test_a_drain_ends_connections_with_their_answers_and_takes_new_ones() -> None:
+    async with site() as one:
+        one.serve()
+        fast, slow = await one.client(), await one.client()
+        one.http.drain()
+        for client, request in ((fast, ask(numbers(1))), (slow, LIVE)):
+            found = await client.ask(request)
+            assert (found.status, found.headers["connection"]) == (200, "close")
+            assert await client.ended() == b""
+        late = await one.client()
+        found = await late.ask(http("GET", "/v2/health/ready"))
+        assert (found.status, found.error) == (503, "not ready: stopping")
+
+
+@on_both_loops
+async def test_what_the_kernel_holds_keeps_a_connection_open() -> None:
+    async with site() as one:
+        one.serve()
+        client, unused = await one.client(), await one.client()
+        client.writer.write(ask(numbers(1)))  # goes out at once; the server has not looked yet
+        for connection in one.connections:
+            connection.close_if_quiet(since_ns=time.monotonic_ns())
+        assert (await client.answer()).y == Y1
+        assert await unused.ended() == b""
 
 
 @on_both_loops

@@ -1,204 +1,95 @@
-"""Listeners: one address, sockets for each front, and a port that is another's is an error."""
+"""The listener: nobody whom the kernel has told "connected" is left unheard when it closes."""
 
 from __future__ import annotations
 
-import errno
-import selectors
+import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pytest
 
-from supervisor.errors import SettingsError
-from supervisor.http.listener import listen, port_of
-from tests.unit.gpu_worker.descriptors import open_descriptors
-
-FRONTS = [1, 2, 5]
-Listeners = list[list[socket.socket]]
+from supervisor.http.listener import Listener
+from supervisor.http.listening_sockets import listen, port_of
+from tests.unit.supervisor.http.loops import on_both_loops, until
 
 
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
+class Greeter(asyncio.Protocol):
+    """Says hello to whoever comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        its = cast("asyncio.Transport", transport)
+        its.write(b"hello")
+        its.close()
 
 
-needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+async def listening() -> tuple[Listener, int]:
+    (sockets,) = listen("127.0.0.1", 0, 1)
+    listener, port = Listener(Greeter), port_of(sockets)
+    await listener.accept_from(sockets, ours=True)
+    return listener, port
 
 
-@pytest.fixture(autouse=True)
-def nothing_stays_open() -> Iterator[None]:
-    before = open_descriptors()
-    yield
-    assert open_descriptors() == before
+def connect(port: int) -> socket.socket:
+    """Connect without the loop: the kernel puts it into the listener's queue."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-def close(listeners: Listeners) -> None:
-    for sockets in listeners:
-        for sock in sockets:
-            sock.close()
+async def greeting(one: socket.socket) -> bytes:
+    one.setblocking(False)
+    with one:
+        async with asyncio.timeout(10):
+            return await asyncio.get_running_loop().sock_recv(one, 10)
 
 
-def names(listeners: Listeners) -> list[list[tuple[str, int]]]:
-    return [[sock.getsockname()[:2] for sock in sockets] for sockets in listeners]
+@on_both_loops
+async def test_who_waits_in_the_queue_at_the_close_is_heard() -> None:
+    listener, port = await listening()
+    queued = [connect(port) for _ in range(50)]
+    await listener.close()
+    for one in queued:
+        assert await greeting(one) == b"hello"
+    with pytest.raises(ConnectionRefusedError):
+        connect(port)
 
 
-def accept_one(sockets: Sequence[socket.socket]) -> int:
-    """Take the connection that waits at one of the sockets; give its position."""
-    with selectors.DefaultSelector() as waiting:
-        for position, sock in enumerate(sockets):
-            waiting.register(sock, selectors.EVENT_READ, position)
-        ready = waiting.select(10)
-    assert len(ready) == 1
-    position = int(ready[0][0].data)
-    sockets[position].accept()[0].close()
-    return position
+@on_both_loops
+async def test_who_comes_after_the_last_accept_is_not_let_in() -> None:
+    """The kernel overlooks them: no connection that would be reset."""
+    listener, port = await listening()
+    closing = asyncio.create_task(listener.close())
+    await asyncio.sleep(0)  # the filter stands, the sockets are open
+    with socket.socket() as client:
+        client.setblocking(False)
+        assert client.connect_ex(("127.0.0.1", port)) != 0
+        await closing
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        with pytest.raises(OSError, match="not connected"):
+            client.getpeername()
 
 
-def busy_socket(*options: int) -> socket.socket:
-    """Listen as another server does."""
-    sock = socket.socket()
-    for option in options:
-        sock.setsockopt(socket.SOL_SOCKET, option, 1)
-    sock.bind(("127.0.0.1", 0))
-    sock.listen()
-    return sock
+@on_both_loops
+async def test_the_queue_of_a_socket_of_systemds_stays_for_the_next_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:  # systemd's copy
+        port = held.getsockname()[1]
+        first = Listener(Greeter)
+        copy = socket.socket(fileno=held.dup().detach())
+        await first.accept_from([copy], ours=False)
+        assert await greeting(connect(port)) == b"hello"
+        await first.close()
+        waits = connect(port)
+        second = Listener(Greeter)
+        await second.accept_from([socket.socket(fileno=held.dup().detach())], ours=False)
+        assert await greeting(waits) == b"hello"
+        await second.close()
 
 
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_port_0_is_the_same_free_port_for_all_fronts(fronts: int) -> None:
-    listeners = listen("127.0.0.1", 0, fronts)
-    port = port_of(listeners[0])
-    assert port > 0
-    assert names(listeners) == [[("127.0.0.1", port)]] * fronts
-    assert not any(sock.getblocking() for sockets in listeners for sock in sockets)
-    close(listeners)
-
-
-def test_two_servers_with_port_0_do_not_share_it() -> None:
-    first, second = listen("127.0.0.1", 0, 2), listen("127.0.0.1", 0, 2)
-    assert port_of(first[0]) != port_of(second[0])
-    close(first)
-    close(second)
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_a_port_that_is_given_is_taken_and_may_be_taken_again(fronts: int) -> None:
-    listeners = listen("127.0.0.1", 0, fronts)
-    port = port_of(listeners[0])
-    client = socket.create_connection(("127.0.0.1", port))  # as a client of before the restart
-    accept_one([sockets[0] for sockets in listeners])
-    close(listeners)
-    again = listen("127.0.0.1", port, fronts)
-    assert names(again) == [[("127.0.0.1", port)]] * fronts
-    client.close()
-    close(again)
-
-
-@pytest.mark.parametrize("fronts", [2, 3])
-def test_every_front_gets_connections(fronts: int) -> None:
-    listeners = listen("127.0.0.1", 0, fronts)
-    sockets = [one for (one,) in listeners]
-    reached: set[int] = set()
-    for _ in range(1000):
-        with socket.create_connection(("127.0.0.1", port_of(sockets))):
-            reached.add(accept_one(sockets))
-        if len(reached) == fronts:
-            break
-    assert reached == set(range(fronts))
-    close(listeners)
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-@pytest.mark.parametrize(
-    "options", [(), (socket.SO_REUSEADDR,), (socket.SO_REUSEADDR, socket.SO_REUSEPORT)]
-)
-def test_a_busy_port_is_an_error_that_names_it(fronts: int, options: tuple[int, ...]) -> None:
-    with busy_socket(*options) as other:
-        port = port_of([other])
-        with pytest.raises(
-            SettingsError, match=rf"^cannot listen on 127\.0\.0\.1:{port}: Address already in use$"
-        ) as caught:
-            listen("127.0.0.1", port, fronts)
-    assert isinstance(caught.value.__cause__, OSError)
-    assert caught.value.__cause__.errno == errno.EADDRINUSE
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_another_hotpaddle_on_the_port_is_an_error(fronts: int) -> None:
-    first = listen("127.0.0.1", 0, 3)
-    port = port_of(first[0])
-    with pytest.raises(SettingsError, match=rf":{port}: Address already in use"):
-        listen("127.0.0.1", port, fronts)
-    close(first)
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-@pytest.mark.parametrize("host", ["192.0.2.1", "fe80::1%nowhere", "a..b", "x" * 300])
-def test_an_address_that_is_not_ours_is_an_error_that_names_it(fronts: int, host: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^cannot listen on {host}:8000: \S"):
-        listen(host, 8000, fronts)
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_a_host_name_is_looked_up(fronts: int) -> None:
-    listeners = listen("localhost", 0, fronts)
-    port = port_of(listeners[0])
-    found = names(listeners)
-    assert found == [found[0]] * fronts
-    assert {one for sockets in found for one in sockets} <= {("127.0.0.1", port), ("::1", port)}
-    with socket.create_connection(("localhost", port)):
-        accept_one([sock for sockets in listeners for sock in sockets])
-    close(listeners)
-
-
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_no_host_stands_for_every_address_with_one_port(fronts: int) -> None:
-    listeners = listen("", 0, fronts)
-    port = port_of(listeners[0])
-    found = names(listeners)
-    assert found == [found[0]] * fronts
-    assert ("0.0.0.0", port) in found[0]
-    assert {number for _, number in found[0]} == {port}
-    with socket.create_connection(("127.0.0.1", port)):
-        accept_one([sock for sockets in listeners for sock in sockets])
-    close(listeners)
-
-
-@needs_ipv6
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_ipv6(fronts: int) -> None:
-    listeners = listen("::1", 0, fronts)
-    port = port_of(listeners[0])
-    assert names(listeners) == [[("::1", port)]] * fronts
-    with socket.create_connection(("::1", port)):
-        accept_one([sockets[0] for sockets in listeners])
-    with pytest.raises(SettingsError, match=rf"^cannot listen on ::1:{port}: Address already"):
-        listen("::1", port, fronts)
-    close(listeners)
-
-
-@needs_ipv6
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_all_ipv6_addresses_leave_the_ipv4_ones_to_others(fronts: int) -> None:
-    listeners = listen("::", 0, fronts)
-    port = port_of(listeners[0])
-    others = listen("0.0.0.0", port, fronts)
-    assert names(others) == [[("0.0.0.0", port)]] * fronts
-    close(listeners)
-    close(others)
-
-
-@needs_ipv6
-@pytest.mark.parametrize("fronts", FRONTS)
-def test_one_busy_address_of_several_is_an_error(fronts: int) -> None:
-    with socket.socket(socket.AF_INET6) as other:
-        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        other.bind(("::", 0))
-        other.listen()
-        port = port_of([other])
-        with pytest.raises(SettingsError, match=rf"^cannot listen on :{port}: Address already"):
-            listen("", port, fronts)
+@on_both_loops
+async def test_several_sockets_are_served() -> None:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [one.getsockname()[1] for one in sockets]
+    listener = Listener(Greeter)
+    await listener.accept_from(sockets, ours=False)
+    for port in ports:
+        assert await greeting(connect(port)) == b"hello"
+    await listener.close()
+    await until(lambda: all(one.fileno() == -1 for one in sockets))
