@@ -22,6 +22,7 @@ from supervisor.errors import RequestError
 from supervisor.http.exchange import Exchange
 from supervisor.http.front import Front, SlowPath
 from supervisor.http.heads import LARGEST_HEAD, UNKNOWN
+from supervisor.http.low_water import LowWater
 
 _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
@@ -33,6 +34,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, front: Front) -> None:
         self._front = front
         self._exchange = Exchange(front, self)
+        self._scratch = front.scratch  # where what is no body's rest comes
         self._elsewhere = False  # the slow path has it for good, or nobody
         self._held = b""  # bytes of what comes next
         self._reading = False
@@ -48,7 +50,9 @@ class Connection(asyncio.BufferedProtocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         encrypted = transport.get_extra_info("sslcontext") is not None
-        self._fd = -1 if encrypted else transport.get_extra_info("socket").fileno()
+        sock = None if encrypted else transport.get_extra_info("socket")
+        self._fd = -1 if sock is None else sock.fileno()
+        self._low_water = LowWater(sock)
         tcp_keepalive(self._transport)
         self._front.connections.add(self)
         if self._front.closed:
@@ -107,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
         """Say where the next bytes go: into the slot of a body, else into the shared buffer."""
         del sizehint
         filling = self._exchange.filling
-        return self._front.scratch if filling is None else filling
+        return self._scratch if filling is None else filling
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that came."""
@@ -115,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._exchange.filling is not None:
             self._exchange.filled(nbytes)
             return
-        data = bytes(self._front.scratch[:nbytes])
+        data = bytes(self._scratch[:nbytes])
         if self._elsewhere:
             if self._slow_path is not None:
                 self._slow_path.data_received(data)
@@ -174,6 +178,7 @@ class Connection(asyncio.BufferedProtocol):
                 except RequestError:
                     pass  # the slow path says so
                 else:
+                    self._scratch = self._front.scratch_after(head.length)
                     rest = self._exchange.begin(head, dispatcher, lane, data, end)
                     if rest is not None:
                         return rest
@@ -207,7 +212,20 @@ class Connection(asyncio.BufferedProtocol):
         slow_path.data_received(data)
         return b""
 
-    # Answers
+    # Bodies and answers
+
+    def receive(self, into: memoryview) -> int:
+        """Read from the socket at once; gives how much, 0 where nothing is there or it ended."""
+        if self._fd < 0:
+            return 0
+        try:
+            return os.readv(self._fd, (into,))
+        except OSError:  # nothing is there yet, or the client has gone: the transport will say so
+            return 0
+
+    def expect(self, missing: int) -> None:
+        """Take note of how many bytes of a body are still to come."""
+        self._low_water.expect(missing)
 
     def send(self, parts: Sequence[Any], *, close: bool) -> None:
         """Write to the socket at once what it takes, without a copy; the transport has the rest."""

@@ -38,6 +38,12 @@ log = structlog.get_logger()
 class Client(Protocol):
     """Whom an exchange answers."""
 
+    def receive(self, into: memoryview) -> int:
+        """Read what has arrived already; gives how much, 0 for nothing."""
+
+    def expect(self, missing: int) -> None:
+        """Take note of how many bytes of a body are still to come."""
+
     def send(self, parts: Sequence[Any], *, close: bool) -> None:
         """Write an answer; the exchange is over."""
 
@@ -97,19 +103,24 @@ class Exchange:
             return data[at + length :]
         self._body = Body(arena, slot, start, length)
         payload = arena.payload(slot)
-        payload[start : start + have] = memoryview(data)[at : at + have]
+        end = at + have
+        payload[start : start + have] = memoryview(data)[at:end]
+        if have < length:
+            have += self._client.receive(payload[start + have : start + length])
         if have == length:
             self._decode()
         else:
             self.filling = payload[start + have : start + length]
+            self._client.expect(length - have)
             timeout_ns = int(self._front.body_timeout_s * 1_000_000_000)
             self._front.late_bodies.watch(self, time.monotonic_ns() + timeout_ns)
-        return data[at + have :]
+        return data[end:]
 
     def filled(self, nbytes: int) -> None:
         """Take note of bytes that came into `filling`."""
         filling = self.filling
         assert filling is not None
+        self._client.expect(len(filling) - nbytes)
         if nbytes < len(filling):
             self.filling = filling[nbytes:]
             return
@@ -119,7 +130,12 @@ class Exchange:
 
     def body_is_late(self) -> None:
         """Refuse a body that has not arrived in time."""
-        missing = 0 if self.filling is None else len(self.filling)
+        filling = self.filling
+        assert filling is not None
+        missing = len(filling) - self._client.receive(filling)  # some may wait below the mark
+        if not missing:
+            self.filled(len(filling))
+            return
         self.filling = None
         self._drop_body()
         self._head = replace(self._head, keep_alive=False)

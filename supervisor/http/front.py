@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from supervisor.http.exchange import Exchange
 
 _SCRATCH: Final = 1 << 15  # a head, and the body with it where it is small
+_SHORT_SCRATCH: Final = 1 << 11  # a head alone, of a client whose bodies are large
 _IDLE_S: Final = 3630  # a connection without a request for so long is closed, as aiohttp does
 _SWEEP_S: Final = 300.0
 _QUIET_S: Final = 1.0  # at a stop, who has been quiet for so long is not about to send a request
@@ -86,6 +87,7 @@ class Front:
         self.closed = False
         self.heads = Heads()
         self.scratch = memoryview(bytearray(_SCRATCH))
+        self._short_scratch = self.scratch[:_SHORT_SCRATCH]
         self.connections: set[Connection] = set()
         self.slow_path: Callable[[], SlowPath] | None = None  # who serves sets it
         self.late_bodies: Deadlines[Exchange] = Deadlines(lambda one: one.body_is_late())
@@ -103,6 +105,13 @@ class Front:
             self._second = second
             self._date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
         return self._date
+
+    def scratch_after(self, length: int) -> memoryview:
+        """Give the buffer for the next head of a client that sent a body of this length.
+
+        What comes with a head is copied twice more; the rest of a body goes where it shall.
+        """
+        return self.scratch if length < _SCRATCH else self._short_scratch
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run what a callback cannot wait for."""

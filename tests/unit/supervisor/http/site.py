@@ -67,6 +67,11 @@ class Watched(Connection):
         super().buffer_updated(nbytes)
         self.received += nbytes
 
+    def receive(self, into: memoryview) -> int:
+        nbytes = super().receive(into)
+        self.received += nbytes
+        return nbytes
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.pauses += 1
@@ -96,6 +101,7 @@ class Site:
     """The server."""
 
     def __init__(self, *, body_timeout_s: float = 60, inline: int = 1 << 20, **limits: int) -> None:
+        self._largest = limits.get("largest", LARGEST)
         self.bench = Bench(**limits)
         self.arena = self.bench.arena
         self.slow_paths = 0
@@ -115,11 +121,11 @@ class Site:
         self.large_json = large = LargeJson(no_json_worker, self._inline)
         self.front = Front(
             self.arena, lambda name: self.bench.dispatcher if name == "m" else None, codecs, large,
-            largest_body=LARGEST, body_timeout_s=self._body_timeout_s,
+            largest_body=self._largest, body_timeout_s=self._body_timeout_s,
         )  # fmt: skip
         manager = cast("ModelManager", Models(self.bench))
         self.http = HttpServer(manager, self.front)
-        reader = BodyReader(self.arena, LARGEST, self._body_timeout_s)
+        reader = BodyReader(self.arena, self._largest, self._body_timeout_s)
         InferenceHandlers(manager, reader, codecs, large).routes(self.http.router)
         aiohttp = self.front.slow_path
         assert aiohttp is not None
