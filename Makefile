@@ -17,7 +17,7 @@ help:
 	@echo "make test-systemd    the units in a container with systemd (Debian, root, some minutes)"
 	@echo "make test-paddle2    integration and chaos tests on Paddle 2.6.2 (.pdmodel), in $(VENV2)"
 	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
-	@echo "make bench           the server against the bare predictor, about 20 minutes"
+	@echo "make bench           the server against the bare predictor and other servers, about 25 minutes"
 	@echo "make bench-quick     fewer and shorter rows, about 2 minutes"
 	@echo "make bench-soak      full load with reloads, 30 minutes (MINUTES=30)"
 	@echo "make bench-allocators  the bare predictor under other allocators"
@@ -38,12 +38,21 @@ demo: $(STAMP)
 BENCH ?=
 MINUTES ?= 30
 BENCH_STAMP := $(VENV)/.bench-installed
+TRITON := nvidia-pytriton==0.7.0 numpy==1.26.4
+TRITON_STAMP := $(VENV)/.triton-installed
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $@
 
-bench: $(BENCH_STAMP)
+# The wheel of nvidia-pytriton carries Triton's server, which needs a numpy of its own beside ours.
+# Where no wheel fits, the benchmark leaves Triton out.
+$(TRITON_STAMP): $(BENCH_STAMP)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target $(VENV)/triton $(TRITON)
+	touch $@
+
+bench: $(BENCH_STAMP) $(TRITON_STAMP)
 	$(BIN)/python -m benchmarks --json build/bench.json --plot build/bench.svg $(BENCH)
 
 bench-quick: $(BENCH_STAMP)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.bare import Bare
 from benchmarks.errors import BenchError
-from benchmarks.models import BenchModel
+from benchmarks.models import BenchModel, Floats
 from benchmarks.publisher import Publisher
 from benchmarks.server import Server
 from benchmarks.wire import ENCODINGS, Request, build_request, check_answer
@@ -30,6 +30,11 @@ class Deployment:
     server: Server
     publisher: Publisher
     folder: Path
+
+    @property
+    def expected(self) -> list[Floats]:
+        """Give each export's answer, to check answers under load by their version."""
+        return self.bare.outputs
 
     def request(self, encoding: str) -> Request:
         """Build the request for this model."""

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.reloads import ReloadRow
+from benchmarks.server import NAME
 from benchmarks.table import table
 from benchmarks.throughput import ThroughputRow
 
 _ADDED_MS: Final = {"mlp": 0.2, "mobilenet_v2": 0.7}
 _FRONT_US: Final = {"mlp": 60.0, "mobilenet_v2": 200.0}
 _BATCHED_RATIO: Final = {"mobilenet_v2": 1.2}
+_AHEAD_OF: Final = ("mosec",)
 _IDLE_PERCENT: Final = 0.5
 _RELOAD_RATIO: Final = 0.95
 _FIRST_RATIO: Final = 2.0
@@ -45,6 +47,8 @@ def _least(what: str, limit: float, found: float) -> Goal:
 def row_goals(rows: list[ThroughputRow]) -> Iterator[Goal]:
     """Judge the closed-loop rows."""
     for row in rows:
+        if row.server != NAME:
+            continue
         name = f"{row.model} {row.encoding} c={row.concurrency}"
         if row.max_batch_size > 1:
             name += f" batch {row.max_batch_size}"
@@ -60,6 +64,20 @@ def row_goals(rows: list[ThroughputRow]) -> Iterator[Goal]:
             yield _most(f"{name}: front's CPU per request", _FRONT_US[row.model], front, " µs")
         if not plain and row.concurrency == 8 and row.model in _BATCHED_RATIO:
             yield _least(f"{name}: times the bare loop", _BATCHED_RATIO[row.model], row.ratio)
+
+
+def peer_goals(rows: list[ThroughputRow]) -> Iterator[Goal]:
+    """Judge small requests against a peer that batches, each at its best in the same run."""
+    like = ("mlp", "binary", 8)
+    batched = [
+        row for row in rows
+        if (row.model, row.encoding, row.concurrency) == like and row.max_batch_size > 1
+    ]  # fmt: skip
+    ours = [row for row in batched if row.server == NAME]
+    for peer in (row for row in batched if row.server in _AHEAD_OF and row.requests_s):
+        for row in ours:
+            what = f"mlp binary c=8 batch {row.max_batch_size}: times {peer.label}, same run"
+            yield _least(what, 1, row.requests_s / peer.requests_s)
 
 
 def idle_goals(percents: dict[str, float]) -> Iterator[Goal]:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from benchmarks.models import MODELS
 from benchmarks.wire import ENCODINGS
 
-PARTS: Final = ("generators", "bare", "rows", "idle", "reloads")
+PARTS: Final = ("generators", "bare", "rows", "peers", "idle", "reloads")
+PEERS: Final = ("mosec", "triton")
 
 _EPILOG: Final = """\
 parts, in the order in which they run:
@@ -23,6 +24,8 @@ parts, in the order in which they run:
   bare         the predictor loop without a server; every ratio is to its batch 1 (it always runs)
   rows         the server in a closed loop: JSON and binary, rising concurrency; for the MLP and
                MobileNetV2 also with batching (max_batch_size = 8)
+  peers        other servers with the MLP and MobileNetV2, binary tensors, without and with
+               batching: mosec, Triton with its Python backend; left out where not installed
   idle         CPU of all processes without traffic
   reloads      a new version every --interval seconds against the same load without; in a closed
                loop (throughput) and at a constant rate (latency, no coordinated omission)
@@ -51,6 +54,9 @@ class Options:
     batch_size: int
     batch_concurrencies: tuple[int, ...]
     batch_encodings: tuple[str, ...]
+    peers: tuple[str, ...]
+    peer_models: tuple[str, ...]
+    peer_concurrencies: tuple[int, ...]
     idle_seconds: float
     reload_models: tuple[str, ...]
     reload_seconds: float
@@ -123,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, help="length of a row [5]; quick: [2]")
     add("--batch-size", type=int, default=8, metavar="N",
         help="max_batch_size of the rows with batching; 0 leaves them out [8]")  # fmt: skip
+    add("--peers", type=_names(PEERS), metavar="NAME,...",
+        help="servers to compare with [mosec,triton]; quick: [mosec], MLP alone")  # fmt: skip
     add("--reload-seconds", type=float, metavar="S",
         help="time with reloads, and as much without [60]; quick: [8]")  # fmt: skip
     add("--interval", type=float, default=2.0, help="seconds from a version to the next [2]")
@@ -142,6 +150,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     reloadable = [name for name in models if MODELS[name].exports > 1]
     if quick and not given.models:
         reloadable = ["mlp"]
+    peer_models = [name for name in models if MODELS[name].batched]
+    if quick and not given.models:
+        peer_models = ["mlp"]
     concurrencies = given.concurrency or ((1, 8) if quick else (1, 8, 32))
     return Options(
         parts=given.only or PARTS,
@@ -152,6 +163,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         batch_size=given.batch_size,
         batch_concurrencies=tuple(concurrencies[-1:]) if quick else concurrencies,
         batch_encodings=tuple(given.encodings[:1]) if quick else given.encodings,
+        peers=given.peers or (PEERS[:1] if quick else PEERS),
+        peer_models=tuple(peer_models),
+        peer_concurrencies=tuple(concurrencies[-1:]) if quick else concurrencies,
         idle_seconds=3.0 if quick else 10.0,
         reload_models=tuple(reloadable),
         reload_seconds=given.reload_seconds or (8.0 if quick else 60.0),

@@ -6,6 +6,7 @@ Owns the reading of /proc for one tree of processes. A role is the module that a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import psutil
 
 _NAMES: Final = {"supervisor": "front", "gpu_worker": "worker", "supervisor.json_worker": "json"}
+_PROGRAMS: Final = {"mosec": "front", "triton_python_backend_stub": "worker"}
 _TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -21,7 +23,9 @@ def role_of(command: list[str]) -> str:
     if "-m" in command[:-1]:
         module = command[command.index("-m") + 1]
         return _NAMES.get(module, module.rpartition(".")[2])
-    return "other"
+    if "--multiprocessing-fork" in command:
+        return "worker"  # how mosec starts its own
+    return _PROGRAMS.get(Path(command[0]).name, "other") if command else "other"
 
 
 def cpu_seconds(pid: int) -> float:
@@ -51,6 +55,12 @@ class ProcessTree:
             except psutil.Error:
                 continue
         return found
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for process in (*self._root.children(recursive=True), self._root):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def cpu(self) -> dict[int, tuple[str, float]]:
         """Give role and CPU seconds so far of each process."""

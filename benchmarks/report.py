@@ -15,6 +15,7 @@ from benchmarks.bare import Bare
 from benchmarks.generator_check import GeneratorRow
 from benchmarks.goals import Goal
 from benchmarks.reloads import ReloadRow
+from benchmarks.server import NAME
 from benchmarks.throughput import ThroughputRow
 
 
@@ -35,8 +36,9 @@ class Report:
 
     @property
     def errors(self) -> int:
-        """Count what went wrong in all measurements of the server."""
-        return sum(row.errors for row in self.rows) + sum(row.errors for row in self.reloads)
+        """Count what went wrong in all measurements of the server; a peer's errors are its own."""
+        own = [row for row in self.rows if row.server == NAME]
+        return sum(row.errors for row in own) + sum(row.errors for row in self.reloads)
 
     @property
     def idle_totals(self) -> dict[str, float]:

@@ -14,11 +14,13 @@ from benchmarks.bare import Bare, run_bare
 from benchmarks.deployment import deploy
 from benchmarks.exports import exports
 from benchmarks.generator_check import check_generators, generator_table
-from benchmarks.goals import goals_table, idle_goals, reload_goals, row_goals
+from benchmarks.goals import goals_table, idle_goals, peer_goals, reload_goals, row_goals
 from benchmarks.idle import idle_percent
 from benchmarks.machine import machine_facts
 from benchmarks.models import MODELS, BenchModel
 from benchmarks.options import Options
+from benchmarks.peer import Peer
+from benchmarks.peers import peer_rows, usable_peers
 from benchmarks.reload_table import memory_table, reload_table
 from benchmarks.reloads import measure_reloads
 from benchmarks.report import Report
@@ -59,12 +61,15 @@ class Suite:
         self._title("bare predictor loop: one thread, copy in, run, copy out")
         self._bare(models)
         wanted = set(options.parts)
+        peers = usable_peers(options, self._note) if "peers" in wanted else []
         for model in models:
             if wanted & {"rows", "idle"}:
                 self._title(f"{model.title}: {model.input_bytes:,} bytes per request")
                 self._rows(model)
             if "rows" in wanted and options.batch_size and model.batched:
                 self._batched_rows(model)
+            if model.name in options.peer_models:
+                self._peer_rows(model, peers)
         if "reloads" in wanted:
             for model in models:
                 if model.name in options.reload_models:
@@ -129,6 +134,13 @@ class Suite:
         except ModelRefusedError as error:
             self._note(f"{model.title} with batching is left out: the server refuses it: {error}")
 
+    def _peer_rows(self, model: BenchModel, peers: list[Peer]) -> None:
+        _, bare, folders, work = self._of(model)
+        for peer in peers:
+            for row in peer_rows(peer, model, bare, folders[0], work, self._options, self._note):
+                self.report.rows.append(row)
+                self._say(self._line())
+
     def _reloads(self, model: BenchModel) -> None:
         options = self._options
         rate = 0.0
@@ -163,7 +175,7 @@ class Suite:
         """Give the newest row in short; the table at the end has all of it."""
         row = self.report.rows[-1]
         return (
-            f"  {row.model} {row.encoding:6} batch {row.max_batch_size} c={row.concurrency:<3} "
+            f"  {row.model} {row.encoding:6} {row.label} c={row.concurrency:<3} "
             f"{row.requests_s:>9,.1f}/s  × {row.ratio:.2f}  p50 {row.p50_ms:.2f} ms  "
             f"p99 {row.p99_ms:.2f} ms  errors {row.errors}"
         )
@@ -172,7 +184,7 @@ class Suite:
         report = self.report
         if report.rows:
             self._title(
-                "the server, closed loop (× bare: to the bare loop at batch 1 of this run; µs: "
+                "servers, closed loop (× bare: to the bare loop at batch 1 of this run; µs: "
                 f"CPU per answer; load: {report.rows[0].generator})"
             )
             self._say(throughput_table(report.rows))
@@ -182,7 +194,8 @@ class Suite:
             self._title("memory before and after the reloads")
             self._say(memory_table(report.reloads))
         report.goals = [
-            *row_goals(report.rows), *idle_goals(report.idle_totals), *reload_goals(report.reloads)
+            *row_goals(report.rows), *peer_goals(report.rows), *idle_goals(report.idle_totals),
+            *reload_goals(report.reloads),
         ]  # fmt: skip
         if report.goals:
             self._title("what is promised")

@@ -7,22 +7,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from benchmarks.deployment import Deployment
+from benchmarks.bare import Bare
+from benchmarks.http_server import HttpServer
 from benchmarks.load import run_closed
+from benchmarks.models import BenchModel, Floats
 from benchmarks.process_cost import cpu_between
 from benchmarks.table import table
+from benchmarks.wire import Request
 
 _WARM_UP_S = 1.0
+
+
+class Target(Protocol):
+    """A model served by any server, with all that a row needs."""
+
+    @property
+    def model(self) -> BenchModel:
+        """Give what is served."""
+
+    @property
+    def bare(self) -> Bare:
+        """Give what every figure is divided by."""
+
+    @property
+    def server(self) -> HttpServer:
+        """Give what serves."""
+
+    @property
+    def folder(self) -> Path:
+        """Give where load generators write."""
+
+    @property
+    def expected(self) -> list[Floats]:
+        """Give each version's answer, where answers are checked under load."""
+
+    def request(self, encoding: str) -> Request:
+        """Build the request for this model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThroughputRow:
     """One row. `ratio` is to the bare loop at batch 1, `added_ms` its p50 taken from ours (c = 1).
 
-    `cpu_us` is the CPU time per answer of each kind of process; `load` is the generator.
+    `server` is who answered. `cpu_us` is the CPU time per answer of each kind of process; `load` is
+    the generator.
     """
 
+    server: str
     model: str
     encoding: str
     max_batch_size: int
@@ -39,9 +73,15 @@ class ThroughputRow:
     request_bytes: int
     error_kinds: dict[str, int]
 
+    @property
+    def label(self) -> str:
+        """Name the server and, where it batches, how much."""
+        batching = f", batching {self.max_batch_size}" if self.max_batch_size > 1 else ""
+        return f"{self.server}{batching}"
+
 
 def measure_rows(
-    deployment: Deployment,
+    deployment: Target,
     encodings: Sequence[str],
     concurrencies: Sequence[int],
     seconds: float,
@@ -60,11 +100,12 @@ def measure_rows(
             before = server.tree.cpu()
             load = run_closed(
                 *where, concurrency, seconds, deployment.folder,
-                expected=deployment.bare.outputs, own=own,
+                expected=deployment.expected, own=own,
             )  # fmt: skip
             spent = cpu_between(before, server.tree.cpu())
             spent["load"] = load.cpu_s
             yield ThroughputRow(
+                server=server.name,
                 model=deployment.model.name,
                 encoding=encoding,
                 max_batch_size=max_batch_size,
@@ -88,12 +129,12 @@ def throughput_table(rows: Sequence[ThroughputRow]) -> str:
     roles = list(dict.fromkeys(role for row in rows for role in row.cpu_us if role != "load"))
     roles.append("load")
     lines = [[
-        "model", "encoding", "batch", "c", "requests/s", "× bare", "p50 ms", "p99 ms", "max ms",
+        "model", "encoding", "server", "c", "requests/s", "× bare", "p50 ms", "p99 ms", "max ms",
         "added ms", "errors", *(f"{role} µs" for role in roles),
     ]]  # fmt: skip
     lines += [
         [
-            row.model, row.encoding, str(row.max_batch_size), str(row.concurrency),
+            row.model, row.encoding, row.label, str(row.concurrency),
             f"{row.requests_s:,.1f}" if row.requests_s < 1000 else f"{row.requests_s:,.0f}",
             f"{row.ratio:.2f}", f"{row.p50_ms:.2f}", f"{row.p99_ms:.2f}", f"{row.max_ms:.1f}",
             "" if row.added_ms is None else f"{row.added_ms:.3f}", str(row.errors),

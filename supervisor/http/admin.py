@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from dataclasses import asdict
 from typing import Any, Final
 
 import psutil
@@ -57,7 +56,7 @@ class AdminHandlers:
                 "server": {"name": "hotpaddle", "version": __version__, "pid": os.getpid()},
                 "ready": manager.ready,
                 "repository": {"passes": manager.passes, "problem": manager.repository_problem},
-                "arena": asdict(ArenaUse.of(manager.arena.slots)),
+                "arena": _arena_json(ArenaUse.of(manager.arena.slots)),
                 "fronts": [_front_json(front) for front in fronts.running],
                 "workers": [
                     _worker_json(worker, fronts.totals.worker_tally(worker))
@@ -120,12 +119,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _arena_json(use: ArenaUse) -> dict[str, int]:
+    return {
+        "bytes": use.total_bytes,
+        "lent_bytes": use.lent_bytes,
+        "lent_slots": use.lent_slots,
+        "high_water_bytes": use.high_water_bytes,
+    }
+
+
 def _front_json(front: FrontHandle) -> dict[str, Any]:
     return {
         "number": front.number,
         "pid": front.pid,
         "listening": front.listening,
-        "arena": asdict(front.statistics.arena),
+        "arena": _arena_json(front.statistics.arena),
         "rss_bytes": _rss_bytes(front.pid),
     }
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.models import MODELS
 from benchmarks.options import PARTS, parse_options
+from benchmarks.peers import PEERS
 
 
 def test_defaults_measure_everything() -> None:
@@ -26,6 +27,14 @@ def test_quick_is_less() -> None:
     assert options.models == ("mlp", "mobilenet_v2")
     assert options.reload_models == ("mlp",)
     assert options.batch_concurrencies == (8,)
+    assert (options.peers, options.peer_models) == (("mosec",), ("mlp",))
+    assert options.peer_concurrencies == (8,)
+
+
+def test_peers_have_the_models_that_are_batched() -> None:
+    assert parse_options([]).peers == tuple(PEERS)
+    assert parse_options([]).peer_models == ("mlp", "mobilenet_v2")
+    assert parse_options(["--models", "resnet50,mlp"]).peer_models == ("mlp",)
 
 
 def test_what_is_asked_for_wins_over_quick() -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.drift import Minute, drift, minute_header, minute_line
-from benchmarks.goals import goals_table, reload_goals, row_goals
+from benchmarks.goals import goals_table, peer_goals, reload_goals, row_goals
 from benchmarks.percentiles import Latencies
 from benchmarks.process_cost import cpu_between, cpu_seconds, role_of
 from benchmarks.publisher import Publisher
 from benchmarks.reload_table import memory_table, reload_table
 from benchmarks.reloads import ReloadRow, Windows
+from benchmarks.report import Report
 from benchmarks.series import Series
+from benchmarks.server import NAME
 from benchmarks.throughput import ThroughputRow, throughput_table
 
 
@@ -137,7 +139,7 @@ def test_reload_tables_show_both_sides() -> None:
 
 def throughput_row(**changes: object) -> ThroughputRow:
     values: dict[str, object] = {
-        "model": "mlp", "encoding": "binary", "max_batch_size": 1, "concurrency": 1,
+        "server": NAME, "model": "mlp", "encoding": "binary", "max_batch_size": 1, "concurrency": 1,
         "requests_s": 5000.0, "ratio": 0.25, "p50_ms": 0.2, "p99_ms": 0.3, "max_ms": 1.0,
         "added_ms": 0.15, "errors": 0, "cpu_us": {"front": 50.0, "worker": 60.0, "load": 5.0},
         "generator": "wrk", "request_bytes": 200, "error_kinds": {},
@@ -157,6 +159,31 @@ def test_row_goals() -> None:
 
     assert [goal.met for goal in goals] == [True, False, True, False]
     assert goals_table(goals).count("MISSED") == 2
+
+
+def test_peer_goals_compare_like_with_like() -> None:
+    like = {"concurrency": 8, "max_batch_size": 8, "added_ms": None}
+    rows = [
+        throughput_row(**like),
+        throughput_row(concurrency=8, requests_s=1.0),
+        throughput_row(**like, server="mosec", requests_s=4000.0, errors=3),
+        throughput_row(**like, server="mosec", requests_s=6000.0),
+        throughput_row(**{**like, "max_batch_size": 1}, server="mosec", requests_s=1.0),
+        throughput_row(**like, server="Triton, Python backend", requests_s=9000.0),
+    ]
+
+    assert [(goal.found, goal.met) for goal in peer_goals(rows)] == [
+        ("1.250", True), ("0.833", False),
+    ]  # fmt: skip
+    assert not list(row_goals([row for row in rows if row.server == "mosec"]))
+    assert [row.label for row in rows[1:3]] == ["Hotpaddle", "mosec, batching 8"]
+
+
+def test_errors_of_a_peer_are_not_the_servers() -> None:
+    report = Report({}, {})
+    report.rows = [throughput_row(errors=2), throughput_row(server="mosec", errors=5)]
+
+    assert report.errors == 2
 
 
 def test_the_table_has_a_column_per_kind_of_process_and_the_load_last() -> None:
