@@ -26,6 +26,8 @@ def main() -> int:
     arguments = WorkerArguments.from_json(sys.argv[1])
     die_with(arguments.supervisor_pid)
     ignore_terminal_signals()
+    if arguments.cpus:  # before any library counts the cores for its threads
+        os.sched_setaffinity(0, arguments.cpus)
     # A batch waits for company some hundred microseconds; the default slack would add fifty.
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _TIMER_SLACK_NS)
     faulthandler.enable()
@@ -39,6 +41,7 @@ def main() -> int:
     from gpu_worker.ipc.channel import PeerGone  # noqa: PLC0415
     from gpu_worker.ipc.control import ControlChannel  # noqa: PLC0415
     from gpu_worker.loop import Loop  # noqa: PLC0415
+    from gpu_worker.memory import private_bytes  # noqa: PLC0415
     from gpu_worker.version import Predictor  # noqa: PLC0415
 
     ignore_terminal_signals()  # again: importing paddle puts its own handlers there
@@ -66,7 +69,7 @@ def main() -> int:
         )
 
     try:
-        control.send(messages.Hello(predictor.framework(), device_name))
+        control.send(messages.Hello(predictor.framework(), device_name, private_bytes()))
         Loop(control, arguments.fds, load, pin=device != "cpu").run()
     except PeerGone:
         return 0  # the supervisor has ended; there is nobody to answer

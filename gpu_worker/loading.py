@@ -17,6 +17,7 @@ from gpu_worker import warmup
 from gpu_worker.answer import splits
 from gpu_worker.ipc import messages
 from gpu_worker.layout import can_batch, wrong_padding
+from gpu_worker.memory import Peak
 from gpu_worker.params import ParamsError
 from gpu_worker.program import ProgramError
 from gpu_worker.version import Loader, Predictor, Version
@@ -56,6 +57,7 @@ def _take_up(
 ) -> tuple[Version, messages.Loaded]:
     declared = [messages.Warmup(**run) for run in load.warmups]
     batching = messages.BatchingSettings(**load.batching)
+    peak = Peak()
     started = time.perf_counter()
     try:
         predictor = loader(load, *fds, declared)
@@ -75,7 +77,9 @@ def _take_up(
     version = Version(load.load_id, predictor, batching)
     warm_ms = (time.perf_counter() - started) * 1000 - load_ms
     contract = predictor.contract.to_json()
-    return version, messages.Loaded(load.load_id, contract, load_ms, warm_ms, warmer.warnings)
+    return version, messages.Loaded(
+        load.load_id, contract, load_ms, warm_ms, warmer.warnings, peak.bytes()
+    )
 
 
 class _Warmer:

@@ -1,8 +1,8 @@
-"""Priority: a worker that loads steps back behind those that serve.
+"""Priority: a worker that loads steps back behind those that serve, at the cores and at the disks.
 
-Owns the niceness of all threads of this process, Paddle's among them: one that was made during a
-load would otherwise stay low for ever. Never lowers what it could not raise again. Runs in the
-worker.
+Owns the niceness and I/O priority of all threads of this process, Paddle's among them: one that was
+made during a load would otherwise stay low for ever. Never lowers what it could not raise again.
+Runs in the worker.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from gpu_worker.ipc.io_priority import IO_LAST, io_priority, set_io_priority
 
 _CAP_SYS_NICE: Final = 1 << 23
 _LOWEST: Final = 19
@@ -49,22 +51,33 @@ def _may_return_here(nice: int) -> bool:
 
 @contextmanager
 def lowered(by: int) -> Iterator[bool]:
-    """Run a block with a niceness raised by `by`; gives whether it is.
+    """Run a block with a niceness raised by `by` and I/O last in line; gives whether the former is.
 
-    Nothing changes where `by` is 0 or the process may not go back.
+    Nothing changes where `by` is 0. The niceness stays where the process may not go back; with the
+    I/O priority it always may.
     """
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    if by <= 0 or not _may_return_here(before):
+    if by <= 0:
         yield False
         return
-    _set_all(min(before + by, _LOWEST))
+    before, io_before = os.getpriority(os.PRIO_PROCESS, 0), io_priority()
+    returns = _may_return_here(before)
+    if returns:
+        _set_all(min(before + by, _LOWEST))
+    _set_all_io(IO_LAST)
     try:
-        yield True
+        yield returns
     finally:
-        try:
-            _set_all(before)
-        except PermissionError as error:  # a security module may know better
-            sys.stderr.write(f"the worker keeps a low priority after a load: {error}\n")
+        if io_before is not None:
+            _set_all_io(io_before)
+        if returns:
+            _return_to(before)
+
+
+def _return_to(nice: int) -> None:
+    try:
+        _set_all(nice)
+    except PermissionError as error:  # a security module may know better
+        sys.stderr.write(f"the worker keeps a low priority after a load: {error}\n")
 
 
 def _set_all(nice: int) -> None:
@@ -72,3 +85,9 @@ def _set_all(nice: int) -> None:
     for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
         with suppress(ProcessLookupError):  # it has just ended
             os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+
+
+def _set_all_io(priority: int) -> None:
+    """Set every thread; Linux has an I/O priority for each."""
+    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
+        set_io_priority(priority, int(thread))

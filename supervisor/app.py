@@ -36,6 +36,7 @@ from supervisor.workers.environment import worker_environment
 from supervisor.workers.events import WorkerEvents
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
+from supervisor.workers.topology import place
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ class App:
             arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         except (OSError, ValueError) as error:
             raise SettingsError(f"arena_mb = {settings.arena_mb}: {error}") from error
+        worker_cpus = await asyncio.to_thread(place, settings)
         await asyncio.to_thread(remove_left_load_folders)
         read_only = arena.segment.read_only_fd()
         environment = worker_environment(settings.worker_malloc, os.environ)
@@ -75,7 +77,9 @@ class App:
         ) -> WorkerHandle:
             # In a thread: the kernel takes milliseconds to hand megabytes out.
             link = await asyncio.to_thread(SupervisorEnd, settings.response_ring_mb * _MB)
-            return WorkerHandle(number, index, device, read_only, link, events, environment)
+            return WorkerHandle(
+                number, index, device, read_only, link, events, environment, worker_cpus[index]
+            )
 
         pool = WorkerPool(
             settings.devices(),

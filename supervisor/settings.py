@@ -79,6 +79,26 @@ class Settings:
         "memory of workers; tuned: glibc keeps large buffers, in huge pages; system: as found",
         choices=("tuned", "system"),
     )
+    worker_cpus: str = setting(
+        "",
+        "cores for workers: a list such as 0-7,16, or one per device separated by semicolons, or "
+        "numa: those near each GPU; empty: all",
+    )
+    supervisor_cpus: str = setting(
+        "", "cores for the supervisor and the fronts, a list such as 0,1; empty: all"
+    )
+    memory_reserve_mb: int = setting(
+        512,
+        "memory of the host, and of each GPU, that a load must leave free",
+        low=0,
+        high=16_777_216,
+    )
+    when_memory_is_short: str = setting(
+        "refuse",
+        "refuse: a version that does not fit beside the one that serves is refused; reclaim: give "
+        "up the retained version, then load in place of the serving one while requests wait",
+        choices=("refuse", "reclaim"),
+    )
     load_nice: int = setting(
         10,
         "added to a worker's niceness while it loads, where it may be taken back",

@@ -44,6 +44,14 @@ def wait_for(
         time.sleep(poll_s)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Give a process's command; nothing of one that has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
 @dataclass(slots=True)
 class Answer:
     """One HTTP answer."""
@@ -178,7 +186,7 @@ class Server:
 
     def workers(self) -> list[psutil.Process]:
         """Give the worker processes; the JSON worker is none of them."""
-        return [child for child in self.children() if "gpu_worker" in child.cmdline()]
+        return [child for child in self.children() if "gpu_worker" in command_of(child)]
 
     def descriptors(self) -> int:
         return int(self.psutil.num_fds())
@@ -243,6 +251,10 @@ class Server:
             return failure if failure and failure["version"] == version else None
 
         return wait_for(refused, f"{model} {version} is refused", timeout_s)
+
+    def states(self) -> list[str]:
+        """Give the states of all workers, sorted."""
+        return sorted(worker["state"] for worker in self.admin()["workers"])
 
     def serving_pids(self, model: str) -> list[int]:
         serving = self.admin(model)["serving"]

@@ -13,11 +13,15 @@ from gpu_worker.ipc.link import LinkFds
 
 @dataclass(frozen=True, slots=True)
 class WorkerArguments:
-    """Device (`cpu` or `gpu:N`), the supervisor's process id, the inherited descriptors."""
+    """Device (`cpu` or `gpu:N`), the supervisor's process id, the inherited descriptors.
+
+    `cpus` are the cores to run on; with none they are those of the supervisor.
+    """
 
     device: str
     supervisor_pid: int
     fds: LinkFds
+    cpus: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Write them for the command line."""
@@ -27,4 +31,5 @@ class WorkerArguments:
     def from_json(cls, text: str) -> WorkerArguments:
         """Read them back."""
         fields = json.loads(text)
-        return cls(fields["device"], fields["supervisor_pid"], LinkFds(**fields["fds"]))
+        fds = LinkFds(**fields["fds"])
+        return cls(fields["device"], fields["supervisor_pid"], fds, tuple(fields["cpus"]))

@@ -115,10 +115,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The device context is up; the worker waits for a load."""
+    """The device context is up; the worker waits for a load.
+
+    `memory_bytes` is the memory of its own that it has without a version.
+    """
 
     framework: str
     device: str
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +142,17 @@ class Warming:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The version is ready to serve. `contract` is `Contract.to_json()`."""
+    """The version is ready to serve. `contract` is `Contract.to_json()`.
+
+    `memory_bytes` is the most memory of its own that the worker had since the load began.
+    """
 
     load_id: int
     contract: dict[str, Any]
     load_ms: float
     warm_ms: float
     warnings: list[str] = field(default_factory=list)
+    memory_bytes: int = 0
 
     def parsed_contract(self) -> Contract:
         """Give the contract as an object."""

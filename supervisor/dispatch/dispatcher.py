@@ -44,7 +44,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
         self._pumping = False  # a look at the queues is due
-        self.held = False  # what is queued waits for a switch that all fronts make together
+        self.held = False  # what is queued waits: for a switch of all fronts, or a lane to empty
 
     @property
     def serving(self) -> Lane | None:

@@ -34,7 +34,10 @@ class Mirror:
         return self._dispatchers.get(model)
 
     def set_lane(self, state: messages.LaneState, find: Callable[[int], WorkerPort | None]) -> None:
-        """Know a lane and its workers. One that ended leaves it by its end alone."""
+        """Know a lane and its workers.
+
+        One that ended, or was taken from the lane, leaves it once it holds nothing.
+        """
         lane = self._lanes.get(state.number)
         if lane is None:
             lane = self._lanes[state.number] = Lane(
@@ -46,11 +49,15 @@ class Mirror:
             )
         lane.generation = state.generation
         lane.closing = state.closing
-        turn = self._front % len(state.workers) if state.workers else 0
-        for number, load_id in state.workers[turn:] + state.workers[:turn]:
+        loads = {number: load_id for number, load_id in state.workers}  # noqa: C416 - lists, not pairs
+        lane.workers = [one for one in lane.workers if one.number in loads or one.in_flight]
+        turn = self._front % max(len(loads), 1)
+        for number, load_id in [*loads.items()][turn:] + [*loads.items()][:turn]:
             port = find(number)
-            if port is not None and port not in lane.workers:
-                port.lane, port.load_id = lane, load_id
+            if port is None:
+                continue
+            port.lane, port.load_id = lane, load_id
+            if port not in lane.workers:
                 lane.workers.append(port)
                 self._pump(state.model)
 
@@ -93,7 +100,9 @@ class Mirror:
         """Wait until a lane has no request left, or serves again; an unknown one has none."""
         lane = self._lanes.get(number)
         dispatcher = self._dispatchers.get(lane.model) if lane is not None else None
-        if lane is None or dispatcher is None or lane is dispatcher.serving:
+        if lane is None or dispatcher is None:
+            return
+        if lane is dispatcher.serving and not dispatcher.held:
             return
         await lane.drained()
         self._drop_lanes(lane.model)

@@ -57,7 +57,7 @@ class Fronts:
         self._exits: list[Exit] = []
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
-        self._stopping = False
+        self._draining = self._stopping = False
         self._ours = True
         pool.on_started = self._worker_started
         pool.on_needs_space = self._worker_needs_space
@@ -99,6 +99,8 @@ class Fronts:
             front.say(messages.WorkerUp(worker.number, worker.pid, worker.device))
         for dispatcher in self._published.values():
             self._tell(front, dispatcher)
+        if self._draining:
+            front.say(messages.Closing())
         front.serve_when_up()
 
     def _later(self, delay_s: float, do: Callable[[], None]) -> None:
@@ -142,6 +144,7 @@ class Fronts:
 
     def drain(self) -> None:
         """Have all fronts end each connection with its next answer; all else goes on."""
+        self._draining = True
         for front in self.running:
             front.say(messages.Closing())
 

@@ -50,7 +50,7 @@ class Lanes:
         self.fronts = fronts
         self._freed = freed
         self._tasks: set[asyncio.Task[None]] = set()
-        self._repairing: set[Lane] = set()
+        self.repairing: set[Lane] = set()  # or kept from being repaired
         pool.on_completed = self._worker_completed
         pool.on_pumped = self._worker_pumped
         pool.on_ended = self._worker_ended
@@ -71,7 +71,7 @@ class Lanes:
             old.record.move(VersionState.DRAINING)
             self._spawn(self._drain(model, old))
         self.fronts.publish(dispatcher)
-        self._see_to(model, lane)
+        self.see_to(model, lane)
 
     def stop_serving(self, model: Model, why: str) -> None:
         """Take a model out of service: both lanes finish what they have and go."""
@@ -112,7 +112,7 @@ class Lanes:
         lane.closing = True
         self.fronts.publish(model.dispatcher)
         try:
-            await self._drained(lane)
+            await self.drained(lane)
         finally:
             lane.closing = False
         reclaimed = model.dispatcher.retained is lane  # else it was switched back to meanwhile
@@ -124,7 +124,8 @@ class Lanes:
             self.free(lane)
         return True
 
-    async def _drained(self, lane: Lane) -> None:
+    async def drained(self, lane: Lane) -> None:
+        """Wait until no front has a request left in a lane."""
         await lane.drained()
         await self.fronts.drained(lane)
 
@@ -134,7 +135,7 @@ class Lanes:
         self.retire(lane)
 
     async def _drain(self, model: Model, lane: Lane) -> None:
-        await self._drained(lane)
+        await self.drained(lane)
         if lane.record.state is not VersionState.DRAINING:
             return
         lane.record.move(VersionState.RETAINED)
@@ -142,7 +143,7 @@ class Lanes:
             self._forget_retained(model, lane)  # it lost a worker: no instant rollback to it
 
     async def _retire(self, lane: Lane) -> None:
-        await self._drained(lane)
+        await self.drained(lane)
         if lane.record.state is not VersionState.UNLOADED:
             lane.record.move(VersionState.UNLOADED)
         self.free(lane)
@@ -174,15 +175,16 @@ class Lanes:
                 "a serving worker ended, its requests are sent again",
                 model=lane.model, version=lane.version, worker=worker.number,
             )  # fmt: skip
-            self._see_to(model, lane)
+            self.see_to(model, lane)
         elif lane is model.dispatcher.retained:
             self._forget_retained(model, lane)
 
-    def _see_to(self, model: Model, lane: Lane) -> None:
+    def see_to(self, model: Model, lane: Lane) -> asyncio.Task[None] | None:
         """Have a serving lane repaired if it lacks a worker, unless that is under way."""
-        if lane not in self._repairing and self._lacks_worker(lane) is not None:
-            self._repairing.add(lane)
-            self._spawn(self._repair(model, lane))
+        if lane in self.repairing or self._lacks_worker(lane) is None:
+            return None
+        self.repairing.add(lane)
+        return self._spawn(self._repair(model, lane))
 
     async def _repair(self, model: Model, lane: Lane) -> None:
         """Bring a serving lane back to its full number of workers; try for as long as it serves."""
@@ -204,7 +206,7 @@ class Lanes:
                     cost_ms = (time.perf_counter() - started) * 1000
                     log.info(f"Restored {lane.version}, cost={cost_ms:.0f}ms", model=model.name)
         finally:
-            self._repairing.discard(lane)
+            self.repairing.discard(lane)
 
     def _lacks_worker(self, lane: Lane) -> int | None:
         for device_index in self.loader.device_indices(lane.settings):
@@ -219,10 +221,11 @@ class Lanes:
 
     # Tasks
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Cancel what is under way."""

@@ -51,6 +51,7 @@ class Loader:
         self._reclaim = reclaim
         self._traffic = traffic
         self._staged: dict[Lane, StagedVersion] = {}
+        self._closing: set[asyncio.Future[None]] = set()  # staged bytes that are being given back
         self._urgent: Counter[int] = Counter()  # devices on which a serving lane lacks a worker
 
     # Steps
@@ -153,7 +154,14 @@ class Loader:
     def forget(self, lane: Lane) -> None:
         """Give the staged bytes of a lane back."""
         # In a thread: the kernel takes a while to take a large model's pages back.
-        asyncio.get_running_loop().run_in_executor(None, self._staged.pop(lane).close)
+        loop = asyncio.get_running_loop()
+        closing = loop.run_in_executor(None, self._staged.pop(lane).close)
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def settled(self) -> None:
+        """Wait until the staged bytes that were given back are."""
+        await asyncio.gather(*self._closing)
 
     async def _load_one(
         self,

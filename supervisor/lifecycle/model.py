@@ -13,6 +13,7 @@ from typing import Any, Final
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.fronts.fronts import Fronts
+from supervisor.lifecycle.memory_guard import Footprint
 from supervisor.lifecycle.reload_statistics import ReloadStatistics
 from supervisor.lifecycle.states import VersionRecord, timestamp
 from supervisor.lifecycle.version_policy import NoWish, ServingSnapshot, Wish
@@ -33,6 +34,7 @@ class Model:
     unloaded: bool = False
     problem: str = ""  # why the repository asks for nothing
     desired: Wish | NoWish | None = None  # what it asks for, whether or not that was refused
+    footprint: Footprint = field(default_factory=Footprint)
     reloads: ReloadStatistics = field(default_factory=ReloadStatistics)
     history: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
@@ -125,6 +127,7 @@ class Model:
             "last_failure": self.last_failure.to_json() if self.last_failure else None,
             "problem": self.problem,
             "unloaded": self.unloaded,
+            "memory": self.footprint.to_json(),
             "queued": counted.queued,
             "counts": counted.events,
             "history": list(self.history),

@@ -23,6 +23,7 @@ from supervisor.lifecycle.lanes import Lanes
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.promotion import Promotion, refuse
 from supervisor.lifecycle.rollback import roll_back, switch_back
+from supervisor.lifecycle.room import Room
 from supervisor.lifecycle.settling import Settling
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.lifecycle.triggers import Triggers, Verdicts, refuse_all
@@ -62,7 +63,8 @@ class ModelManager:
         )
         self.demand = Demand(pool, settings.spares)
         self._lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
-        self._promotion = Promotion(self._lanes, self.demand, arena, self._newest)
+        room = Room(settings, self._lanes, pool)
+        self._promotion = Promotion(self._lanes, self.demand, arena, self._newest, room)
         self._triggers = Triggers()
 
     # Asking for a look
@@ -142,6 +144,7 @@ class ModelManager:
         self._settling.keep(model.name, listing.versions)
         if listing.pointer is not None and listing.pointer.version:
             model.forgive_rollback_of_others(listing.pointer.version)
+        await self._promotion.room.look_again(model)
         wish = self._wish(model, listing)
         model.desired = self._wish(model, listing, refused=())
         action = next_action(wish, model.snapshot())

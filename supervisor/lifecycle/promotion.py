@@ -20,6 +20,7 @@ from supervisor.lifecycle.demand import Demand, Need
 from supervisor.lifecycle.lanes import Lanes
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.rehearsal import rehearse
+from supervisor.lifecycle.room import Claim, Room
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.lifecycle.verdict import Outcome, Verdict
 from supervisor.lifecycle.version_policy import NoWish, Wish
@@ -39,8 +40,11 @@ Newest = Callable[[Model], Awaitable[Wish | NoWish]]
 class Promotion:
     """Brings wished versions up."""
 
-    def __init__(self, lanes: Lanes, demand: Demand, arena: RequestArena, newest: Newest) -> None:
+    def __init__(
+        self, lanes: Lanes, demand: Demand, arena: RequestArena, newest: Newest, room: Room
+    ) -> None:
         """`newest` tells what the repository asks for at this moment."""
+        self.room = room
         self._lanes = lanes
         self._loader = lanes.loader
         self._demand = demand
@@ -52,12 +56,22 @@ class Promotion:
 
     async def bring_up(self, model: Model, wish: Wish, trigger: str) -> Verdict:
         """Stage, load and switch to a version; whatever goes wrong changes nothing that serves."""
+        try:
+            verdict = await self._bring_up(model, wish, trigger)
+        except Exception:
+            await self.room.in_place.restore(model)
+            raise
+        await self.room.in_place.restore(model)
+        return verdict
+
+    async def _bring_up(self, model: Model, wish: Wish, trigger: str) -> Verdict:
         record = VersionRecord(model.name, wish.version, wish.token)
         model.candidate = record
         model.dispatcher.generations.why_not = model.reason_not_ready()
         started = time.perf_counter()
         staged: StagedVersion | None = None
         try:
+            await self.room.make_for_copy(model, wish)
             staged = await self._loader.stage(record, wish.listing)
             record.version = wish.version or staged.digest[:_FLAT_VERSION_DIGITS]
             serving = model.dispatcher.serving
@@ -69,8 +83,11 @@ class Promotion:
                 model.reloads.ended("unchanged")
                 return self._same_bytes(record, serving, model.name)
             settings = self._loader.settings_of(staged)
+            claim = Claim(model, wish.token, settings, staged.size)
+            await self.room.make(claim)
             self._demand.load(model.name, self._need(settings))
             lane = await self._loader.load(record, staged, settings, model.dispatcher)
+            await self.room.note(claim, lane)
         except (VersionRejected, VersionFailed) as error:
             if staged is not None:
                 await asyncio.to_thread(staged.close)
@@ -100,7 +117,9 @@ class Promotion:
         before_switch = time.perf_counter()
         async with self._lanes.fronts.held(model.dispatcher):
             # Nothing waits from here to the switch.
-            superseded = newest.token not in ("", wish.token) or model.unloaded
+            newer = newest.token not in ("", wish.token)
+            # What was loaded in place is switched to: nothing else could answer before the newer.
+            superseded = model.unloaded or (newer and not self.room.in_place.vacated(model))
             switched = not superseded and not self._lacks_worker(lane)
             if switched:
                 self._demand.serve(model.name, self._need(lane.settings))

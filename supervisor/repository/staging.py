@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from gpu_worker.ipc.io_priority import io_last
 from supervisor.errors import RepositoryError, VersionFailed, VersionRejected
+from supervisor.host_memory import available_bytes
 from supervisor.repository.layout import VersionListing
 from supervisor.repository.manifest import (
     MANIFEST_NAME,
@@ -74,10 +74,11 @@ def stage(listing: VersionListing) -> StagedVersion:
     try:
         _check_memory(listing)
         staged = {}
-        for name in (listing.program, listing.params):
-            fd, entry = _copy(listing.path / name)
-            held.append(fd)
-            staged[name] = entry
+        with io_last():
+            for name in (listing.program, listing.params):
+                fd, entry = _copy(listing.path / name)
+                held.append(fd)
+                staged[name] = entry
         settings_data = _read_small(listing.settings_path) if listing.settings_path else b""
         manifest_data = _read_small(listing.path / MANIFEST_NAME) if listing.has_manifest else None
     except OSError as error:
@@ -118,10 +119,19 @@ def verify(version: StagedVersion) -> None:
         check_manifest(parse_manifest(version.manifest_data), version.files)
 
 
+def size_of(listing: VersionListing) -> int:
+    """Give the bytes that a version's copy takes.
+
+    Raises:
+        OSError: a file is not there.
+
+    """
+    return sum((listing.path / name).stat().st_size for name in (listing.program, listing.params))
+
+
 def _check_memory(listing: VersionListing) -> None:
     """Refuse what can never fit before the copy has driven anybody out of memory."""
-    size = sum((listing.path / name).stat().st_size for name in (listing.program, listing.params))
-    available = psutil.virtual_memory().available
+    size, available = size_of(listing), available_bytes()
     if size > available:
         raise VersionFailed(
             "memory", f"cannot be staged: it has {size} bytes, {available} bytes of memory are free"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -44,8 +44,11 @@ class WorkerHandle(WorkerPort):
         link: SupervisorEnd,
         events: WorkerEvents[WorkerHandle],
         environment: Mapping[str, str] | None = None,
+        cpus: Iterable[int] = (),
     ) -> None:
-        """Start the process. `arena_fd` can only be mapped for reading; takes the link over.
+        """Start the process on `cpus`.
+
+        `arena_fd` can only be mapped for reading; takes the link over.
 
         Raises:
             OSError: the process cannot be started.
@@ -56,6 +59,10 @@ class WorkerHandle(WorkerPort):
         self.device_name = device
         self.state = WorkerState.STARTING
         self.refusal = ""
+        self.idle_bytes = 0  # of memory of its own, without a version
+        self.version_bytes = 0  # that the last version loaded took at most
+        self.device_bytes = 0  # of the device that its versions took; its process keeps them
+        self.unloading = 0  # versions that it has been told to give up and still holds
         self.stopping: asyncio.Future[None] | None = None  # keeps a stop under way alive
         self._events = events
         loop = asyncio.get_running_loop()
@@ -66,7 +73,8 @@ class WorkerHandle(WorkerPort):
 
         def command(control_fd: int) -> list[str]:
             fds = LinkFds(*link.fds(arena_fd), control_fd)
-            return [*_EXECUTABLE, WorkerArguments(device, os.getpid(), fds).to_json()]
+            arguments = WorkerArguments(device, os.getpid(), fds, tuple(sorted(cpus)))
+            return [*_EXECUTABLE, arguments.to_json()]
 
         try:
             self._control, self._process = start_child(
@@ -115,6 +123,7 @@ class WorkerHandle(WorkerPort):
             self._control.send(load, fds)
             async with asyncio.timeout(timeout_s):
                 loaded = await self._loading.done()
+            self.version_bytes = max(0, loaded.memory_bytes - self.idle_bytes)
         except TimeoutError:
             self.abort()
             await self._ended.wait()
@@ -145,6 +154,7 @@ class WorkerHandle(WorkerPort):
         if self.state is WorkerState.ENDED:
             return
         self._say(messages.Unload())
+        self.unloading += 1
         self._become(WorkerState.IDLE)
 
     # Further fronts
@@ -200,6 +210,7 @@ class WorkerHandle(WorkerPort):
         match message:
             case messages.Hello():
                 self.framework, self.device_name = message.framework, message.device
+                self.idle_bytes = message.memory_bytes
                 self._become(WorkerState.IDLE)
             case messages.DeviceRefused():
                 self.refusal = message.reason
@@ -212,7 +223,8 @@ class WorkerHandle(WorkerPort):
             case messages.NeedSpace(link=front):
                 self._events.worker_needs_space(self, front)
             case messages.Unloaded():
-                pass
+                self.unloading -= 1
+                self._events.worker_changed(self)
             case _:
                 raise ProtocolError(f"a supervisor does not take {message}")
 

@@ -144,12 +144,16 @@ class WorkerPool:
     # Spares
 
     def take_spare(self, device_index: int) -> WorkerHandle | None:
-        """Reserve an idle worker of a device for a load, or give None."""
-        for worker in self.on_device(device_index):
-            if worker.state is WorkerState.IDLE:
-                worker.reserve()
-                return worker
-        return None
+        """Reserve an idle worker of a device for a load, or give None.
+
+        The one that holds most of the device's memory: nobody else could use that.
+        """
+        idle = [one for one in self.on_device(device_index) if one.state is WorkerState.IDLE]
+        if not idle:
+            return None
+        worker = max(idle, key=lambda one: one.device_bytes)
+        worker.reserve()
+        return worker
 
     async def change(self) -> None:
         """Wait until some worker's state has changed."""

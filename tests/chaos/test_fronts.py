@@ -38,12 +38,12 @@ def test_no_front_steps_back_while_versions_come_every_half_second(
     """G1 over all fronts: what one has answered from, no other falls behind later."""
     folders = [models.mlp(number) for number in (1, 2, 3)]
     outputs = [mlp_outputs(folder) for folder in folders]
-    expected = {f"v{number}": outputs[number % 3] for number in range(25)}
+    expected = {f"v{number}": outputs[number % 3] for number in range(15)}
     repository.publish("mlp", "v0", folders[0])
     server = serve(repository, "--fronts", "3").wait_ready()
     listening(server, 2)
     with Load(server.port, expected, concurrency=24) as load:
-        for number in range(1, 25):
+        for number in range(1, 15):
             repository.publish("mlp", f"v{number}", folders[number % 3])
             server.wait_serving("mlp", f"v{number}")
             load.wait_answers(60)
@@ -54,7 +54,7 @@ def test_no_front_steps_back_while_versions_come_every_half_second(
                 load.wait_answers(60)
         state = server.admin("mlp")
     load.seen.assert_clean()
-    assert state["generation"] >= 24 + 6
+    assert state["generation"] >= 14 + 3
     assert state["counts"].get("stale", 0) == 0
     assert len(server.admin()["fronts"]) == 2
     assert not server.logged("it is ended")
@@ -92,12 +92,13 @@ def test_a_front_that_hangs_is_replaced(
 def test_fronts_that_are_killed_leave_nothing_and_lose_only_their_connections(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    """Who connects meanwhile waits in the backlog, which the supervisor keeps open."""
+    """Who connects meanwhile is served by the supervisor, which keeps the socket open."""
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository, "--fronts", "2").wait_ready()
+    wait_for(lambda: server.states() == ["holding", "idle"], "a worker and a spare")
     requests = 0
     counts: set[tuple[int, ...]] = set()
-    for _ in range(12):
+    for _ in range(6):
         (front,) = listening(server, 1)
         for _ in range(10):
             assert server.infer("mlp", mlp_request()).status == 200
@@ -123,14 +124,14 @@ def test_workers_that_are_killed_fail_no_request_of_any_front(
     server = serve(repository, "--fronts", "3").wait_ready()
     listening(server, 2)
     with Load(server.port, {"v1": mlp_outputs(folder)}, concurrency=24) as load:
-        for _ in range(6):
+        for _ in range(3):
             load.wait_answers(100)
             (worker,) = server.wait_serving("mlp", "v1")["serving"]["workers"]
             os.kill(worker["pid"], signal.SIGKILL)
             wait_for(lambda: not psutil.pid_exists(worker["pid"]), "the worker is reaped")  # noqa: B023 - waited for here
         load.wait_answers(100)
     load.seen.assert_clean()
-    assert server.admin()["worker_restarts"] == 6
+    assert server.admin()["worker_restarts"] == 3
 
 
 def test_a_worker_that_hangs_with_requests_of_a_further_front_is_ended(

@@ -17,6 +17,9 @@ int nvmlDeviceGetMemoryInfo(void *device, memory_t *memory)
 { (void)device; memory->total = 80ull << 30; memory->used = 3ull << 30; memory->free = 77ull << 30; return OK; }
 int nvmlDeviceGetUUID(void *device, char *text, unsigned int size)
 { (void)device; snprintf(text, size, "GPU-1"); return OK; }
+typedef struct { char legacy[16]; unsigned int domain, bus, device, pci, sub; char id[32]; } pci_t;
+int nvmlDeviceGetPciInfo_v3(void *device, pci_t *pci)
+{ (void)device; snprintf(pci->id, sizeof pci->id, "00000000:3B:00.0"); return OK; }
 int nvmlDeviceGetName(void *device, char *text, unsigned int size)
 { (void)device; snprintf(text, size, "Some GPU"); return OK; }
 int nvmlDeviceGetTemperature(void *device, int sensor, unsigned int *celsius)
