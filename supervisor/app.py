@@ -12,6 +12,7 @@ import os
 import resource
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import SupervisorEnd, close_fds
 from gpu_worker.ipc.load_folder import remove_left_load_folders
 from supervisor import __version__, signals
+from supervisor.access.guard import Guard
 from supervisor.errors import RequestError, SettingsError
 from supervisor.fronts.fronts import Fronts
 from supervisor.http.build import build_server
@@ -57,12 +59,13 @@ class App:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
-            SettingsError: the address or the memory cannot be had.
+            SettingsError: the address, the memory or a file of access cannot be had.
             DeviceRefusedError: a device cannot be used.
 
         """
         settings = self._settings
         _raise_descriptor_limit()
+        guard = Guard(settings)
         try:
             arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         except (OSError, ValueError) as error:
@@ -104,12 +107,14 @@ class App:
         json_worker = JsonWorker(
             arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
         )
-        server = build_server(settings, manager, arena, json_worker, fronts, pool)
+        server = build_server(settings, manager, arena, json_worker, fronts, pool, guard)
+        guard.when_changed(fronts.reread)
         service = Service(self._handover, manager, pool.overdue)
-        signals.install(self.stop, service.reload)
+        signals.install(self.stop, partial(self._reload, guard, service))
         reconciling: asyncio.Task[None] | None = None
         try:
             service.start()
+            await server.start_for_operators(settings)
             await self._come_up(server, fronts, manager, pool)
             watcher.start()
             manager.look("start")
@@ -165,11 +170,11 @@ class App:
     async def _listen(self, server: HttpServer, fronts: Fronts) -> None:
         settings, handed = self._settings, self._handover.sockets
         if handed:
-            own, url = [*handed], urls_of(handed)
+            own, url = [*handed], urls_of(handed, scheme=settings.scheme)
             others = [[one.dup() for one in handed] for _ in range(settings.fronts - 1)]
         else:
             own, *others = listen(settings.host, settings.port, settings.fronts)
-            url = urls_of(own, settings.host)
+            url = urls_of(own, settings.host, settings.scheme)
         await server.start(own, ours=not handed)
         fronts.start(others, server.adopt, ours=not handed)
         log.info(
@@ -209,6 +214,10 @@ class App:
             task.cancel()
         await asyncio.wait({*both, stopped, hurry})
         await fronts.stop(0)  # those that were not waited for
+
+    def _reload(self, guard: Guard, service: Service, trigger: str) -> None:
+        guard.reread_soon()
+        service.reload(trigger)
 
     def stop(self) -> None:
         """Stop; asked a second time, without waiting for requests."""

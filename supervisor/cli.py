@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from supervisor import __version__, commands, logs
+from supervisor.access.tokens import first_token
 from supervisor.client import AdminClient
 from supervisor.errors import HotpaddleError, SettingsError
 from supervisor.fields import allowed
@@ -29,6 +30,7 @@ _EXAMPLES = """examples:
   hotpaddle serve --model-repository /srv/models
   hotpaddle serve --model-repository /srv/models --device gpu:0,gpu:1 --port 9000
   hotpaddle status --watch
+  hotpaddle status --url unix:/run/hotpaddle/admin.sock
   hotpaddle reload --wait        ends with status 1 when a version was refused
   hotpaddle rollback ocr
   hotpaddle demo
@@ -78,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     kinds = get_type_hints(Settings)
     for name, field in FIELDS.items():
-        default = "" if name == "model_repository" else f" [{field.default}]"
+        default = "" if field.default in ("", Path()) else f" [{field.default}]"
         text = f"{field.metadata['help']}; {allowed(field, kinds[name])}{default}"
         serve.add_argument(
             f"--{name.replace('_', '-')}",
@@ -157,7 +159,30 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _client_options(parser: argparse.ArgumentParser) -> None:
     url = os.environ.get("HOTPADDLE_URL", "http://127.0.0.1:8000")
-    parser.add_argument("--url", default=url, help=f"the server's address (HOTPADDLE_URL) [{url}]")
+    parser.add_argument(
+        "--url",
+        default=url,
+        help="the server's address: http://, https:// or unix:, as unix:/run/hotpaddle/admin.sock "
+        f"(HOTPADDLE_URL) [{url}]",
+    )
+    parser.add_argument(
+        "--token-file",
+        default=os.environ.get("HOTPADDLE_TOKEN_FILE", ""),
+        metavar="FILE",
+        help="file whose first token is sent (HOTPADDLE_TOKEN_FILE)",
+    )
+    parser.add_argument(
+        "--ca",
+        default=os.environ.get("HOTPADDLE_CA", ""),
+        metavar="FILE",
+        help="PEM file with the authorities that an https:// server may have (HOTPADDLE_CA)",
+    )
+    parser.add_argument(
+        "--cert",
+        default=os.environ.get("HOTPADDLE_CERT", ""),
+        metavar="FILE",
+        help="PEM file with a certificate and its key, for a server that asks (HOTPADDLE_CERT)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -182,16 +207,22 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _client(options: argparse.Namespace) -> AdminClient:
+    return AdminClient(
+        options.url, first_token(options.token_file), ca=options.ca, certificate=options.cert
+    )
+
+
 def _status(options: argparse.Namespace) -> int:
-    return commands.status(AdminClient(options.url), as_json=options.json, watch=options.watch)
+    return commands.status(_client(options), as_json=options.json, watch=options.watch)
 
 
 def _reload(options: argparse.Namespace) -> int:
-    return commands.reload(AdminClient(options.url), wait_s=options.wait, as_json=options.json)
+    return commands.reload(_client(options), wait_s=options.wait, as_json=options.json)
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    return commands.rollback(AdminClient(options.url), options.model, as_json=options.json)
+    return commands.rollback(_client(options), options.model, as_json=options.json)
 
 
 def _manifest(options: argparse.Namespace) -> int:

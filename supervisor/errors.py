@@ -12,8 +12,11 @@ talks to users may raise them::
     └── RequestError                      an answer with a status
         ├── BadRequest                400
         │   └── ModelUnavailable      400 load or unload that did not succeed (as Triton answers)
+        ├── Unauthorized              401 with WWW-Authenticate
+        ├── Forbidden                 403
         ├── NotFound                  404
         ├── MethodNotAllowed          405
+        ├── HeadTimeout               408
         ├── BodyTimeout               408
         ├── TooLarge                  413
         ├── UnsupportedEncoding       415
@@ -75,6 +78,18 @@ class ModelUnavailable(BadRequest):
     """A load or unload that was asked for did not succeed."""
 
 
+class Unauthorized(RequestError):  # noqa: N818 - named as HTTP names it
+    """The call needs a bearer token and brings none."""
+
+    status = 401
+
+
+class Forbidden(RequestError):  # noqa: N818 - named as HTTP names it
+    """The call brings a token that does not allow it."""
+
+    status = 403
+
+
 class NotFound(RequestError):  # noqa: N818 - named as HTTP names it
     """No such model, version or path."""
 
@@ -85,6 +100,12 @@ class MethodNotAllowed(RequestError):  # noqa: N818 - named as HTTP names it
     """The path exists, the method does not."""
 
     status = 405
+
+
+class HeadTimeout(RequestError):  # noqa: N818 - named as HTTP names it
+    """A request's head did not arrive in time."""
+
+    status = 408
 
 
 class BodyTimeout(RequestError):  # noqa: N818 - named as HTTP names it

@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from supervisor.access.settings import AccessSettings
 from supervisor.errors import SettingsError
 from supervisor.fields import parse, setting
 
 ENVIRONMENT_PREFIX: Final = "HOTPADDLE_"
 _UNSET: Final = Path()
+# Variables that commands read which are no settings of the server.
+_COMMANDS: Final = {
+    ENVIRONMENT_PREFIX + name for name in ("CONFIG", "URL", "TOKEN_FILE", "CA", "CERT")
+}
 _DEVICE: Final = re.compile(r"cpu|gpu:(?:0|[1-9][0-9]*)")  # one spelling per GPU
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(AccessSettings):
     """Everything that `hotpaddle serve` can be told. Units stand in the names."""
 
     model_repository: Path = setting(_UNSET, "directory with one sub-directory per model")
@@ -164,10 +169,15 @@ class Settings:
                 f"arena_mb = {self.arena_mb}: must be at least three times max_request_mb "
                 f"({self.max_request_mb})"
             )
+        self.check_access()
         return self
 
 
-FIELDS: Final = {field.name: field for field in dataclasses.fields(Settings)}
+_INHERITED: Final = {field.name for field in dataclasses.fields(AccessSettings)}
+FIELDS: Final = {  # what concerns access comes last
+    field.name: field
+    for field in sorted(dataclasses.fields(Settings), key=lambda one: one.name in _INHERITED)
+}
 
 
 def load_settings(
@@ -213,5 +223,5 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name[skip:].lower(): value
         for name, value in environment.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in ("HOTPADDLE_CONFIG", "HOTPADDLE_URL")
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in _COMMANDS
     }

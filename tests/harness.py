@@ -146,7 +146,7 @@ class Server:
     def wait_listening(self, timeout_s: float = 60.0) -> Server:
         def listening() -> bool:
             assert self.process.poll() is None, f"the server ended:\n{self.log()}"
-            found = re.search(r'"url":"http://[^"]*:(\d+)"', self.log())
+            found = re.search(r'"url":"https?://[^"]*:(\d+)"', self.log())
             self.port = int(found[1]) if found else 0
             return bool(found)
 

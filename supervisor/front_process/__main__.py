@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sys
 
+import structlog
 import uvloop
 
 from gpu_worker.ipc.child import die_with, ignore_terminal_signals
 from supervisor import logs
+from supervisor.errors import SettingsError
 from supervisor.front_process.app import FrontApp
 from supervisor.fronts.arguments import FrontArguments
+
+log = structlog.get_logger()
 
 
 def main() -> int:
@@ -22,7 +26,11 @@ def main() -> int:
     die_with(arguments.supervisor_pid)
     ignore_terminal_signals()
     logs.configure(arguments.settings.log_format, arguments.settings.log_level)
-    uvloop.run(FrontApp(arguments).run())
+    try:
+        uvloop.run(FrontApp(arguments).run())
+    except SettingsError as error:  # a file that the supervisor could read has changed since
+        log.error("a front cannot start", front=arguments.number, reason=str(error))
+        return 1
     return 0
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import close_fds
+from supervisor.access.guard import Guard
 from supervisor.front_process.conversation import Conversation
 from supervisor.front_process.counting import Counting
 from supervisor.front_process.mirror import Mirror
@@ -26,6 +27,7 @@ from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
 from supervisor.http.large_json import LargeJson
+from supervisor.http.limits import Limits
 from supervisor.http.listener import Listener
 from supervisor.json_worker.handle import JsonWorker
 
@@ -45,9 +47,11 @@ class FrontApp:
 
         Raises:
             OSError: no memory for the arena or a link.
+            SettingsError: a file of access cannot be used.
 
         """
         settings = self._arguments.settings
+        guard = Guard(settings)
         arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         read_only = arena.segment.read_only_fd()
         talk = Conversation(FrontChannel.inherited(self._arguments.channel, blocking=False))
@@ -64,24 +68,27 @@ class FrontApp:
         )
         front = Front(
             arena, mirror.dispatcher, Codecs(),
-            LargeJson(json_worker, settings.json_inline_kb << 10),
+            LargeJson(json_worker, settings.json_inline_kb << 10), guard, Limits.of(settings),
             largest_body=settings.max_request_mb * _MB,
             body_timeout_s=settings.body_timeout_ms / 1000,
         )  # fmt: skip
-        front.slow_path = lambda: Relay(talk.pass_on)
+        front.open_log(settings.access_log)
+        front.slow_path = lambda caller: Relay(lambda: talk.pass_on(caller))
+        talk.on_reread = guard.reread_soon
         listening = asyncio.Event()
         talk.on_closing = front.drain
         talk.begin(mirror, ports)
         counted = Counting(front, mirror, ports).messages
         obeying = asyncio.create_task(talk.obey(mirror, ports, counted, listening.set))
-        self._listener = Listener(lambda: Connection(front))
-        serving = asyncio.create_task(self._serve(listening, talk))
+        listener = Listener(guard, front.limits.head_timeout_s, lambda: Connection(front))
+        serving = asyncio.create_task(self._serve(listener, listening, talk))
         waits = [asyncio.create_task(event.wait()) for event in (talk.over, talk.stop_asked)]
         try:
             await asyncio.wait({obeying, *waits}, return_when=asyncio.FIRST_COMPLETED)
             if obeying.done():
                 await obeying  # raises
             if not talk.over.is_set():
+                await listener.close()
                 await self._stop(front, talk)
                 talk.tell(counted)
         finally:
@@ -91,20 +98,22 @@ class FrontApp:
             await json_worker.stop()
             close_fds([read_only])
 
-    async def _serve(self, listening: asyncio.Event, talk: Conversation) -> None:
+    async def _serve(
+        self, listener: Listener, listening: asyncio.Event, talk: Conversation
+    ) -> None:
         await listening.wait()
         sockets = [socket.socket(fileno=fd) for fd in self._arguments.listeners]
-        await self._listener.accept_from(sockets, ours=self._arguments.ours)
+        await listener.accept_from(sockets, ours=self._arguments.ours)
         gc.collect()
         gc.freeze()
         log.info("front listens", front=self._arguments.number, pid=os.getpid())
         talk.say(messages.Listening())
 
     async def _stop(self, front: Front, talk: Conversation) -> None:
-        await self._listener.close()
         stopping = asyncio.create_task(front.stop(talk.stop_timeout_s))
         hurry = asyncio.create_task(talk.hurry.wait())
         await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
         for task in (stopping, hurry):
             task.cancel()
         await asyncio.wait({stopping, hurry})
+        await front.close_log()

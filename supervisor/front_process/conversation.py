@@ -18,6 +18,7 @@ import structlog
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.vocabulary import ProtocolError
+from supervisor.access.caller import Caller
 from supervisor.front_process.mirror import Mirror
 from supervisor.front_process.ports import Ports
 from supervisor.fronts import messages
@@ -40,6 +41,7 @@ class Conversation:
         self.hurry = asyncio.Event()
         self.stop_timeout_s = 0.0
         self.on_closing: Callable[[], None] = lambda: None
+        self.on_reread: Callable[[], None] = lambda: None
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._heard: asyncio.Queue[FrontMessage] = asyncio.Queue()
@@ -84,7 +86,7 @@ class Conversation:
             self._loop.call_later(_AGAIN_S, self._send)
         self._loop.remove_writer(self._channel.sock)
 
-    def pass_on(self) -> socket.socket:
+    def pass_on(self, caller: Caller) -> socket.socket:
         """Give one end of a new socket, whose other end the supervisor serves.
 
         Raises:
@@ -94,7 +96,7 @@ class Conversation:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)
         try:
-            self.say(messages.PassOn(), (theirs.fileno(),))
+            self.say(messages.PassOn(caller.address, caller.encrypted), (theirs.fileno(),))
         finally:
             theirs.close()
         return ours
@@ -107,25 +109,10 @@ class Conversation:
         self._loop.add_reader(self._channel.sock, self._hear)
 
     def _hear(self) -> None:
-        assert self._parts is not None
-        mirror, ports = self._parts
         try:
             while True:
                 message, _ = self._channel.receive()
-                match message:
-                    case messages.NeedSpace(worker=worker):
-                        ports.free_space(worker)
-                    case messages.Reloading(under_way=under_way):
-                        mirror.mark_reload(under_way=under_way)
-                    case messages.Closing():
-                        self.on_closing()
-                    case messages.Stop(timeout_s=timeout_s):
-                        if self.stop_asked.is_set():
-                            self.hurry.set()
-                        self.stop_timeout_s = timeout_s
-                        self.stop_asked.set()
-                    case _:
-                        self._heard.put_nowait(message)
+                self._take(message)
         except BlockingIOError:
             return
         except PeerGone:
@@ -135,6 +122,27 @@ class Conversation:
             log.error("the supervisor speaks another language, this front ends", reason=str(error))
             self._loop.remove_reader(self._channel.sock)
             self.over.set()
+
+    def _take(self, message: FrontMessage) -> None:
+        """Do what cannot wait; the rest has its turn."""
+        assert self._parts is not None
+        mirror, ports = self._parts
+        match message:
+            case messages.NeedSpace(worker=worker):
+                ports.free_space(worker)
+            case messages.Reloading(under_way=under_way):
+                mirror.mark_reload(under_way=under_way)
+            case messages.Reread():
+                self.on_reread()
+            case messages.Closing():
+                self.on_closing()
+            case messages.Stop(timeout_s=timeout_s):
+                if self.stop_asked.is_set():
+                    self.hurry.set()
+                self.stop_timeout_s = timeout_s
+                self.stop_asked.set()
+            case _:
+                self._heard.put_nowait(message)
 
     async def obey(
         self, mirror: Mirror, ports: Ports, counted: Counted, serve: Callable[[], None]

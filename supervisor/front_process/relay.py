@@ -33,6 +33,7 @@ class Relay:
     """
 
     def __init__(self, connect: Connect) -> None:
+        self.begun = 0  # told by nobody: the supervisor sees to heads that are late
         self._connect = connect
         self._line: _Line | None = None
         self._over = False  # the client has gone, or has been sent away

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from supervisor.access.caller import Caller
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.ledger import Ledger, mark_reload
@@ -38,6 +39,8 @@ _WATCH_EVERY_S: Final = 1.0
 _SHORT_LIFE_S: Final = 10.0  # a front that ends earlier is started again with a delay
 _REMEMBERED_EXITS: Final = 16
 
+PassOn = Callable[[socket.socket, Caller | None], None]
+
 
 class Fronts:
     """The fronts beside the supervisor's own; with none, everything here is done at once."""
@@ -46,8 +49,8 @@ class Fronts:
         self.running: list[FrontHandle] = []
         self._settings = settings
         self._pool = pool
-        self._pass_on: Callable[[socket.socket], None] = socket.socket.close
-        self._stand_in = StandIn(self._pass_on)
+        self._pass_on: PassOn = lambda sock, _: sock.close()
+        self._stand_in = StandIn(socket.socket.close)
         self._loop = asyncio.get_running_loop()
         self._listeners: list[Sequence[socket.socket]] = []
         self._published: dict[str, Dispatcher] = {}
@@ -68,17 +71,18 @@ class Fronts:
     def start(
         self,
         listeners: Sequence[Sequence[socket.socket]],
-        pass_on: Callable[[socket.socket], None],
+        pass_on: PassOn,
         *,
         ours: bool,
     ) -> None:
         """Start one front for each of `listeners`; those that are not `ours` are systemd's.
 
-        `pass_on` takes the connections of clients that want more than an inference.
+        `pass_on` takes the connections of clients that want more than an inference, and, with None
+        for the caller, of those that no front has accepted.
         """
         self._ours = ours
         self._pass_on = pass_on
-        self._stand_in = StandIn(pass_on)
+        self._stand_in = StandIn(lambda sock: pass_on(sock, None))
         self._listeners = [*listeners]
         if listeners:
             self._later(_WATCH_EVERY_S, self._look_for_silence)
@@ -159,6 +163,11 @@ class Fronts:
                 sock.close()
         self._listeners = []
         await asyncio.gather(*(front.stop(timeout_s) for front in self.running))
+
+    async def reread(self) -> None:
+        """Have all fronts read the files of access anew."""
+        for front in self.running:
+            front.say(messages.Reread())
 
     # Models
 
@@ -278,6 +287,6 @@ class Fronts:
             )  # fmt: skip
             handle.abort()
 
-    def front_passes_on(self, sock: socket.socket) -> None:
+    def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
         """Serve a client here."""
-        self._pass_on(sock)
+        self._pass_on(sock, caller)

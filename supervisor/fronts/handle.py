@@ -20,6 +20,7 @@ import structlog
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.vocabulary import ProtocolError
+from supervisor.access.caller import Caller
 from supervisor.dispatch.model_statistics import ModelStatistics
 from supervisor.dispatch.recent_shapes import Shapes
 from supervisor.fronts import messages
@@ -48,7 +49,7 @@ class FrontEvents(Protocol):
     def front_found_hung(self, front: FrontHandle, worker: int) -> None:
         """Take note that a worker gives this front no answer."""
 
-    def front_passes_on(self, sock: socket.socket) -> None:
+    def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
         """Serve a client whose front can only do inferences; takes the socket over."""
 
     def front_listens(self, front: FrontHandle) -> None:
@@ -173,9 +174,10 @@ class FrontHandle:
             case messages.Link(worker=worker):
                 rings, arena, submissions, completions = fds
                 self._events.front_linked(self, worker, (rings, arena, submissions, completions))
-            case messages.PassOn():
+            case messages.PassOn(address=address, encrypted=encrypted):
                 if fds:  # else there are no descriptors left here; the client sees its line end
-                    self._events.front_passes_on(socket.socket(fileno=fds.pop()))
+                    caller = Caller(address, encrypted)
+                    self._events.front_passes_on(socket.socket(fileno=fds.pop()), caller)
             case messages.SpaceFreed(worker=worker):
                 self._events.front_freed_space(self, worker)
             case messages.Hung(worker=worker):

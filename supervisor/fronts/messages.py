@@ -79,6 +79,11 @@ class Reloading:
 
 
 @dataclass(frozen=True, slots=True)
+class Reread:
+    """Read the files of access anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Say when no request is left in a lane."""
 
@@ -171,7 +176,13 @@ class Hung:
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """A client asks for more than an inference. A stream socket comes along, to serve it on."""
+    """A client asks for more than an inference. A stream socket comes along, to serve it on.
+
+    The fields are those of its `Caller`, which the supervisor does not see.
+    """
+
+    address: str
+    encrypted: bool
 
 
 FrontMessage = (
@@ -181,6 +192,7 @@ FrontMessage = (
     | LaneState
     | ModelState
     | Reloading
+    | Reread
     | Drain
     | Report
     | Serve
@@ -208,6 +220,7 @@ class FrontChannel(Channel[FrontMessage]):
         LaneState,
         ModelState,
         Reloading,
+        Reread,
         Drain,
         Report,
         Serve,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import psutil
@@ -34,7 +35,15 @@ _LONGEST_WAIT_S: Final = 3600.0
 class AdminHandlers:
     """Handlers for operators and pipelines."""
 
-    def __init__(self, manager: ModelManager, pool: WorkerPool, fronts: Fronts) -> None:
+    def __init__(
+        self,
+        manager: ModelManager,
+        pool: WorkerPool,
+        fronts: Fronts,
+        reread: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`reread` reads tokens and certificates anew."""
+        self._reread = reread
         self._manager = manager
         self._pool = pool
         self._fronts = fronts
@@ -83,6 +92,7 @@ class AdminHandlers:
         """Look at the repository; with `?wait=SECONDS` answer with the verdict per model."""
         await read_object(request)
         wait = request.query.get("wait")
+        await self._reread()
         if wait is None:
             self._manager.reload("rest")
             return answer_json({"accepted": True}, 202)

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from supervisor.errors import BadRequest, RequestError, TooLarge
+from supervisor.errors import BadRequest, RequestError, TooLarge, Unauthorized
 from supervisor.http.codec.decode import parse_json
 
 _SMALL: int = 1 << 18  # bytes of a body that is no inference
@@ -32,7 +32,10 @@ def answer_error(text: str, status: int, retry_after_s: int | None = None) -> we
 
 def answer_request_error(error: RequestError) -> web.Response:
     """Answer with an error of the tree."""
-    return answer_error(str(error), error.status, error.retry_after_s)
+    response = answer_error(str(error), error.status, error.retry_after_s)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 async def read_object(request: web.BaseRequest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Owns which handlers there are. Runs in the supervisor, once at start.
 from __future__ import annotations
 
 from gpu_worker.ipc.arena import RequestArena
+from supervisor.access.guard import Guard
 from supervisor.fronts.fronts import Fronts
 from supervisor.http.admin import AdminHandlers
 from supervisor.http.body import BodyReader
@@ -13,6 +14,7 @@ from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.front import Front
 from supervisor.http.inference import InferenceHandlers
 from supervisor.http.large_json import LargeJson
+from supervisor.http.limits import Limits
 from supervisor.http.metadata import MetadataHandlers
 from supervisor.http.metrics import MetricsHandlers
 from supervisor.http.repository import RepositoryHandlers
@@ -31,6 +33,7 @@ def build_server(
     json_worker: JsonWorker,
     fronts: Fronts,
     pool: WorkerPool,
+    guard: Guard,
 ) -> HttpServer:
     """Give a server that does not listen yet."""
     codecs = Codecs()
@@ -38,9 +41,10 @@ def build_server(
     largest_body = settings.max_request_mb << 20
     body_timeout_s = settings.body_timeout_ms / 1000
     front = Front(
-        arena, manager.dispatcher, codecs, large_json,
+        arena, manager.dispatcher, codecs, large_json, guard, Limits.of(settings),
         largest_body=largest_body, body_timeout_s=body_timeout_s,
     )  # fmt: skip
+    front.open_log(settings.access_log)
     server = HttpServer(manager, front)
     inference = InferenceHandlers(
         manager, BodyReader(arena, largest_body, body_timeout_s), codecs, large_json
@@ -49,7 +53,7 @@ def build_server(
         inference,
         MetadataHandlers(manager),
         RepositoryHandlers(manager, fronts),
-        AdminHandlers(manager, pool, fronts),
+        AdminHandlers(manager, pool, fronts, guard.reread),
         MetricsHandlers(Reader(manager, pool, front, inference, json_worker, fronts)),
     ):
         handlers.routes(server.router)

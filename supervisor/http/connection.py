@@ -9,20 +9,20 @@ transport: aiohttp in the supervisor, a relay to it in a further front. Runs on 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import termios
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from supervisor.errors import RequestError
+from supervisor.access.caller import Caller, caller_of
+from supervisor.errors import HeadTimeout, Overloaded, RequestError
+from supervisor.http.direct_socket import DirectSocket
 from supervisor.http.exchange import Exchange
 from supervisor.http.front import Front, SlowPath
-from supervisor.http.heads import LARGEST_HEAD, UNKNOWN
-from supervisor.http.low_water import LowWater
+from supervisor.http.heads import LARGEST_HEAD, UNKNOWN, Head
+from supervisor.http.last_words import last_words
 
 _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
@@ -31,8 +31,10 @@ _FAST: Final = b"POST /v2/models/"
 class Connection(asyncio.BufferedProtocol):
     """One client's connection."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, caller: Caller | None = None) -> None:
+        """`caller` is who asks, where the transport does not tell."""
         self._front = front
+        self._caller = caller
         self._exchange = Exchange(front, self)
         self._scratch = front.scratch  # where what is no body's rest comes
         self._elsewhere = False  # the slow path has it for good, or nobody
@@ -42,6 +44,8 @@ class Connection(asyncio.BufferedProtocol):
         self._choked = False  # the client does not read what it is sent
         self._forward = 0  # bytes of a body that still go to the slow path
         self._slow_path: SlowPath | None = None
+        self._requests = 0
+        self._begun_before = -1  # requests that the slow path had begun when a head began; or none
         self._seen_ns = self._active_ns = time.monotonic_ns()  # of a head; of bytes either way
 
     # The transport
@@ -49,13 +53,13 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        encrypted = transport.get_extra_info("sslcontext") is not None
-        sock = None if encrypted else transport.get_extra_info("socket")
-        self._fd = -1 if sock is None else sock.fileno()
-        self._low_water = LowWater(sock)
+        self._socket = DirectSocket(transport)
+        counted = self._caller is None  # others are counted where they come from, or never
+        self._caller = self._caller or caller_of(transport)
         tcp_keepalive(self._transport)
-        self._front.connections.add(self)
-        if self._front.closed:
+        if not self._front.welcome(self, counted=counted):
+            self._send_away(Overloaded("there are too many connections (max_connections)"))
+        elif self._front.closed:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -82,24 +86,55 @@ class Connection(asyncio.BufferedProtocol):
 
     def close_if_idle(self, since_ns: int) -> None:
         """Close a connection that has waited for a request since `since_ns`."""
-        if self._idle and self._seen_ns < since_ns:
+        if not self._idle:
+            self._seen_ns = time.monotonic_ns()
+        elif self._seen_ns < since_ns:
             self._transport.close()
 
     def close_if_quiet(self, since_ns: int) -> None:
         """Close a connection that waits for a request and has been quiet since `since_ns`."""
-        if self._idle and self._active_ns < since_ns and not self._bytes_waiting():
+        if self._idle and self._active_ns < since_ns and not self._socket.bytes_waiting():
             self._transport.close()
-
-    def _bytes_waiting(self) -> bool:
-        """Say whether the kernel holds bytes that the loop has not read yet."""
-        count = bytearray(4)
-        if self._fd >= 0:
-            fcntl.ioctl(self._fd, termios.FIONREAD, count)
-        return any(count)
 
     @property
     def _idle(self) -> bool:
         return not self._exchange.busy and self._slow_path_idle()
+
+    def head_is_late(self) -> None:
+        """End a connection on which a head has begun and not ended in time."""
+        before, self._begun_before = self._begun_before, -1
+        slow_path = self._slow_path
+        if self._elsewhere and (
+            slow_path is None or slow_path.begun != before or not slow_path.idle
+        ):
+            return  # it has ended: only the slow path could tell
+        if not self._elsewhere and not self._slow_path_idle():
+            self._watch_head()  # another's answer is under way, nobody else may write
+            return
+        self._send_away(
+            HeadTimeout(
+                f"the head did not arrive within {self._front.limits.head_timeout_s:g} s "
+                "(head_timeout_ms)"
+            )
+        )
+
+    def _send_away(self, error: RequestError) -> None:
+        self._elsewhere = True
+        self._transport.write(last_words(error))
+        self._transport.close()
+
+    def _watch_head(self) -> None:
+        """Take note that a head has begun, which may take its time."""
+        begun = 0 if self._slow_path is None else self._slow_path.begun
+        if self._begun_before != begun:
+            self._begun_before = begun
+            timeout_ns = int(self._front.limits.head_timeout_s * 1_000_000_000)
+            self._front.late_heads.watch(self, time.monotonic_ns() + timeout_ns)
+
+    def _watch_head_elsewhere(self, slow_path: SlowPath) -> None:
+        """Do so, unless the bytes belong to a request that has begun."""
+        if slow_path.idle or not slow_path.begun:
+            self._watch_head()
 
     def cut_off(self) -> None:
         """End it, whatever is under way."""
@@ -122,6 +157,8 @@ class Connection(asyncio.BufferedProtocol):
         data = bytes(self._scratch[:nbytes])
         if self._elsewhere:
             if self._slow_path is not None:
+                self._seen_ns = time.monotonic_ns()
+                self._watch_head_elsewhere(self._slow_path)
                 self._slow_path.data_received(data)
             return
         if self._held:
@@ -164,26 +201,43 @@ class Connection(asyncio.BufferedProtocol):
         if end < len(_END):
             if len(data) < LARGEST_HEAD and _FAST.startswith(data[: len(_FAST)]):
                 self._held = data
+                self._watch_head()
                 return b""
             return self._leave(data)
-        self._seen_ns = time.monotonic_ns()
         head = self._front.heads.read(data[:end])
+        self._count_request()
         if head.length < 0:
             return self._leave(data)
-        if head.fast and head.length <= self._front.largest_body and self._slow_path_idle():
-            dispatcher = self._front.find(head.model)
-            if dispatcher is not None:
-                try:
-                    lane = dispatcher.lane(head.version)
-                except RequestError:
-                    pass  # the slow path says so
-                else:
-                    self._scratch = self._front.scratch_after(head.length)
-                    rest = self._exchange.begin(head, dispatcher, lane, data, end)
-                    if rest is not None:
-                        return rest
+        if self._requests >= self._front.limits.requests > 0:
+            head = replace(head, keep_alive=False)
+        if self._is_fast(head):
+            found = self._front.find_lane(head)
+            if found is not None:
+                self._scratch = self._front.scratch_after(head.length)
+                rest = self._exchange.begin(head, *found, data, end)
+                if rest is not None:
+                    return rest
         self._open_slow_path().begin(head)
         return self._pass_on(data, end + head.length)
+
+    def _count_request(self) -> None:
+        """Take note that a head has arrived."""
+        self._seen_ns = time.monotonic_ns()
+        self._requests += 1
+        if self._begun_before >= 0:
+            self._begun_before = -1
+            self._front.late_heads.forget(self)
+
+    def _is_fast(self, head: Head) -> bool:
+        if not head.fast or head.length > self._front.largest_body:
+            return False
+        return (head.admitted or self.caller.operator) and self._slow_path_idle()
+
+    @property
+    def caller(self) -> Caller:
+        """Say who is at the other end."""
+        assert self._caller is not None
+        return self._caller
 
     # The slow path
 
@@ -193,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
     def _open_slow_path(self) -> SlowPath:
         if self._slow_path is None:
             assert self._front.slow_path is not None
-            self._slow_path = self._front.slow_path()
+            self._slow_path = self._front.slow_path(self.caller)
             self._slow_path.connection_made(self._transport)
         return self._slow_path
 
@@ -208,6 +262,7 @@ class Connection(asyncio.BufferedProtocol):
         """Give it to the slow path for good: only aiohttp can tell where a request ends."""
         self._elsewhere = True
         slow_path = self._open_slow_path()
+        self._watch_head_elsewhere(slow_path)
         slow_path.begin(UNKNOWN)
         slow_path.data_received(data)
         return b""
@@ -216,16 +271,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def receive(self, into: memoryview) -> int:
         """Read from the socket at once; gives how much, 0 where nothing is there or it ended."""
-        if self._fd < 0:
-            return 0
-        try:
-            return os.readv(self._fd, (into,))
-        except OSError:  # nothing is there yet, or the client has gone: the transport will say so
-            return 0
+        return self._socket.receive(into)
 
     def expect(self, missing: int) -> None:
         """Take note of how many bytes of a body are still to come."""
-        self._low_water.expect(missing)
+        self._socket.expect(missing)
 
     def send(self, parts: Sequence[Any], *, close: bool) -> None:
         """Write to the socket at once what it takes, without a copy; the transport has the rest."""
@@ -233,11 +283,9 @@ class Connection(asyncio.BufferedProtocol):
         self._active_ns = time.monotonic_ns()
         if transport.is_closing():
             return
-        if self._fd >= 0 and not transport.get_write_buffer_size():
+        if not transport.get_write_buffer_size():
             try:
-                sent = os.writev(self._fd, parts)
-            except BlockingIOError:
-                pass
+                sent = self._socket.write(parts)
             except OSError:  # the client has gone; the transport will say so
                 transport.abort()
                 return

@@ -18,6 +18,8 @@ import orjson
 import structlog
 
 from gpu_worker.ipc.tensors import table_size
+from supervisor.access.access_log import GONE
+from supervisor.access.caller import Caller
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
@@ -44,6 +46,10 @@ class Client(Protocol):
     def expect(self, missing: int) -> None:
         """Take note of how many bytes of a body are still to come."""
 
+    @property
+    def caller(self) -> Caller:
+        """Say who it is."""
+
     def send(self, parts: Sequence[Any], *, close: bool) -> None:
         """Write an answer; the exchange is over."""
 
@@ -65,6 +71,8 @@ class Exchange:
 
     def give_up(self) -> None:
         """Let go of whatever is under way: the client has gone."""
+        if self.busy:
+            self._note(GONE)
         if self._task is not None:
             self._task.cancel()
         if self._request is not None and self._dispatcher is not None:
@@ -93,6 +101,7 @@ class Exchange:
         slot = arena.slots.take(start + length)
         have = min(len(data) - at, length)
         self._head = head
+        self._begun_ns = time.monotonic_ns()
         self._dispatcher = dispatcher
         self.busy = True
         if slot is None:
@@ -224,7 +233,8 @@ class Exchange:
         json, data = form.header_json(answer.data, texts), answer.data
         head = form.fixed_head or form.head(len(json))
         answer.lane.statistics.answered += 1
-        self._send([head, self._last_lines(), json, *(data[a:b] for a, b in form.spans)])
+        parts = [head, self._last_lines(), json, *(data[a:b] for a, b in form.spans)]
+        self._send(parts, 200, answer.lane.version)
 
     def _fail(self, error: Exception) -> None:
         """Answer with what went wrong, unless the answer has been given."""
@@ -246,7 +256,7 @@ class Exchange:
         if error.retry_after_s is not None:
             head += f"Retry-After: {error.retry_after_s}\r\n"
         head += f"Content-Length: {len(body)}\r\n"
-        self._send([head.encode(), self._last_lines(), body])
+        self._send([head.encode(), self._last_lines(), body], error.status)
 
     def _closes(self) -> bool:
         return self._front.draining or not self._head.keep_alive
@@ -255,6 +265,16 @@ class Exchange:
         close = b"Connection: close\r\n" if self._closes() else b""
         return self._front.date() + close + b"\r\n"
 
-    def _send(self, parts: Sequence[Any]) -> None:
+    def _note(self, status: int, version: str = "", sent: Sequence[Any] = ()) -> None:
+        """Write a line in the access log, where there is one."""
+        if self._front.access_log is not None:
+            self._front.access_log.add(
+                self._client.caller, "infer", status, self._begun_ns,
+                model=self._head.model, version=version,
+                received=self._head.length, sent=sum(map(len, sent)),
+            )  # fmt: skip
+
+    def _send(self, parts: Sequence[Any], status: int, version: str = "") -> None:
         self.busy = False
+        self._note(status, version, parts[2:])
         self._client.send(parts, close=self._closes())

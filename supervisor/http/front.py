@@ -14,11 +14,17 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gpu_worker.ipc.arena import RequestArena
+from supervisor.access.access_log import AccessLog
+from supervisor.access.caller import Caller
+from supervisor.access.guard import Guard
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.lane import Lane
+from supervisor.errors import RequestError
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson
+from supervisor.http.limits import Limits
 
 if TYPE_CHECKING:
     from supervisor.http.connection import Connection
@@ -26,8 +32,6 @@ if TYPE_CHECKING:
 
 _SCRATCH: Final = 1 << 15  # a head, and the body with it where it is small
 _SHORT_SCRATCH: Final = 1 << 11  # a head alone, of a client whose bodies are large
-_IDLE_S: Final = 3630  # a connection without a request for so long is closed, as aiohttp does
-_SWEEP_S: Final = 300.0
 _QUIET_S: Final = 1.0  # at a stop, who has been quiet for so long is not about to send a request
 _LOOK_S: Final = 0.05
 
@@ -40,6 +44,8 @@ class SlowPath(Protocol):
     It shares the transport, and pauses reading while it has more than it can use. The connection
     does so only while it gives the slow path nothing, so that neither can undo the other's pause.
     """
+
+    begun: int  # requests that it has begun to answer
 
     @property
     def idle(self) -> bool:
@@ -73,6 +79,8 @@ class Front:
         find: FindDispatcher,
         codecs: Codecs,
         large_json: LargeJson,
+        guard: Guard,
+        limits: Limits,
         *,
         largest_body: int,
         body_timeout_s: float,
@@ -85,18 +93,57 @@ class Front:
         self.body_timeout_s = body_timeout_s
         self.draining = False  # each connection ends with its next answer
         self.closed = False
-        self.heads = Heads()
+        self.guard = guard
+        self.limits = limits
+        self.access_log: AccessLog | None = None
+        self.heads = Heads(guard.admits)
+        guard.when_changed(self._forget_heads)
         self.scratch = memoryview(bytearray(_SCRATCH))
         self._short_scratch = self.scratch[:_SHORT_SCRATCH]
         self.connections: set[Connection] = set()
-        self.slow_path: Callable[[], SlowPath] | None = None  # who serves sets it
+        self.slow_path: Callable[[Caller], SlowPath] | None = None  # who serves sets it
         self.late_bodies: Deadlines[Exchange] = Deadlines(lambda one: one.body_is_late())
+        self.late_heads: Deadlines[Connection] = Deadlines(lambda one: one.head_is_late())
+        self._counted: set[Connection] = set()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = 0
         self._date = b""
         self._gone = asyncio.Event()
-        self._sweep = self._loop.call_later(_SWEEP_S, self._close_idle)
+        self._sweep = self._loop.call_later(limits.sweep_s, self._close_idle)
+
+    async def _forget_heads(self) -> None:
+        self.heads.forget()
+
+    def open_log(self, path: str) -> None:
+        """Have each request noted in a file; "" for none.
+
+        Raises:
+            SettingsError: it cannot be opened.
+
+        """
+        if path:
+            self.access_log = AccessLog(path)
+            self.guard.when_changed(self._reopen_log)
+
+    async def _reopen_log(self) -> None:
+        if self.access_log is not None:  # nobody waits for it: its storage may hang
+            self.spawn(self.access_log.reopen())
+
+    async def close_log(self) -> None:
+        """Write what waits: no request is under way any more."""
+        if self.access_log is not None:
+            await self.access_log.close()
+
+    def find_lane(self, head: Head) -> tuple[Dispatcher, Lane] | None:
+        """Find what a head asks for; where there is none, the slow path says so."""
+        dispatcher = self.find(head.model)
+        if dispatcher is None:
+            return None
+        try:
+            return dispatcher, dispatcher.lane(head.version)
+        except RequestError:
+            return None
 
     def date(self) -> bytes:
         """Give the header `Date`, made anew when the second has changed."""
@@ -120,15 +167,28 @@ class Front:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def welcome(self, connection: Connection, *, counted: bool) -> bool:
+        """Take note of a new connection; False says that there are too many."""
+        self.connections.add(connection)
+        most = self.limits.connections
+        if not counted or not most:
+            return True
+        if len(self._counted) >= most:
+            return False
+        self._counted.add(connection)
+        return True
+
     def forget(self, connection: Connection) -> None:
         """Take note that a connection has ended."""
+        self.late_heads.forget(connection)
+        self._counted.discard(connection)
         self.connections.discard(connection)
         if not self.connections:
             self._gone.set()
 
     def _close_idle(self) -> None:
-        self._sweep = self._loop.call_later(_SWEEP_S, self._close_idle)
-        before = time.monotonic_ns() - _IDLE_S * 1_000_000_000
+        self._sweep = self._loop.call_later(self.limits.sweep_s, self._close_idle)
+        before = time.monotonic_ns() - int(self.limits.idle_timeout_s * 1_000_000_000)
         for connection in list(self.connections):
             connection.close_if_idle(since_ns=before)
 
@@ -161,3 +221,4 @@ class Front:
             for connection in list(self.connections):
                 connection.cut_off()
             self.late_bodies.close()
+            self.late_heads.close()

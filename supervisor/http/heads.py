@@ -9,6 +9,7 @@ served without aiohttp's machinery. Pure. Runs on the supervisor's event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote
@@ -33,7 +34,7 @@ class Head:
 
     `fast` says that it is an inference with a plain body of known length; `json_length` is then the
     length of the JSON before binary data, None when all is JSON. `bare` says that the answer has no
-    body, `trace` is a plain traceparent.
+    body, `trace` is a plain traceparent. `admitted` says that any caller may ask for it.
     """
 
     length: int
@@ -44,6 +45,7 @@ class Head:
     keep_alive: bool = True
     bare: bool = False
     trace: str = ""
+    admitted: bool = True
 
 
 UNKNOWN: Final = Head(-1)
@@ -52,10 +54,16 @@ UNKNOWN: Final = Head(-1)
 class Heads:
     """Reads heads, and keeps what they say."""
 
-    def __init__(self) -> None:
+    def __init__(self, admits: Callable[[Sequence[str]], bool] = lambda _: True) -> None:
+        """`admits` says whether `Authorization` headers allow an inference."""
+        self._admits = admits
         self._loop = asyncio.get_running_loop()
         self._protocol = BaseProtocol(self._loop)
         self._known: dict[bytes, Head] = {}
+
+    def forget(self) -> None:
+        """Forget what heads say: others may be admitted from now on."""
+        self._known.clear()
 
     def read(self, data: bytes) -> Head:
         """Give what a complete head says, up to and with its empty line."""
@@ -99,7 +107,9 @@ class Heads:
             json_length = header_length(headers)
         except BadRequest:
             return Head(length)  # the slow path says what is wrong
-        return Head(length, True, *names, json_length, not message.should_close)
+        admitted = self._admits(headers.getall("Authorization", ()))
+        keep_alive = not message.should_close
+        return Head(length, True, *names, json_length, keep_alive, admitted=admitted)
 
 
 def _inference(path: str) -> tuple[str, str | None] | None:

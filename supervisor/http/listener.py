@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import os
 import select
 import socket
+import ssl
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 
+import structlog
+
+from supervisor.access.guard import Guard
 from supervisor.http.listening_sockets import BACKLOG
 
+log = structlog.get_logger()
+
+_SHUTDOWN_S: Final = 2.0  # for a client of TLS to say that it has seen the end
 _LARGEST_BACKLOG: Final = 65_535  # for sockets of systemd's: as much as the kernel allows
 _EMPTYING_S: Final = 1.0  # a queue that is not empty by then has more than the loop can accept
 _TURNS: Final = 3  # until a connection that was accepted in one turn of the loop has been made
@@ -26,49 +32,110 @@ _SO_ATTACH_FILTER: Final = 26
 
 
 class Listener:
-    """Accepts connections until it is closed."""
+    """Accepts connections, with or without TLS, until it is closed."""
 
-    def __init__(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
-        self._protocol = protocol
+    def __init__(
+        self, guard: Guard, handshake_timeout_s: float, make: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        """`make` makes the protocol of a new connection, once its handshake is done.
+
+        Who speaks no TLS is sent away at once.
+        """
+        self._guard = guard
+        self._handshake_timeout_s = handshake_timeout_s
+        self._make = make
+        self._sockets: list[socket.socket] = []
+        self._ours = True
         self._servers: list[asyncio.Server] = []
-        self._sockets: list[socket.socket] = []  # copies of those that are our own
+        self._context: ssl.SSLContext | None = None
+        self._renewing = asyncio.Lock()
+        self._closed = False
 
     async def accept_from(self, sockets: Iterable[socket.socket], *, ours: bool) -> None:
         """Accept from sockets that listen, which are taken over; those not `ours` are systemd's."""
+        self._sockets, self._ours = [*sockets], ours
+        self._context = self._guard.tls
+        self._servers = await self._listen(self._context)
+        self._guard.when_changed(self.renew)
+
+    async def _listen(self, context: ssl.SSLContext | None) -> list[asyncio.Server]:
         loop = asyncio.get_running_loop()
-        for one in sockets:
-            if ours:
-                self._sockets.append(_copy(one.fileno()))
-            backlog = BACKLOG if ours else _LARGEST_BACKLOG
-            server = await loop.create_server(self._protocol, sock=one, backlog=backlog)
-            self._servers.append(server)
+        servers: list[asyncio.Server] = []
+        try:
+            for one in self._sockets:
+                server = await loop.create_server(
+                    self._make,
+                    sock=one.dup(),
+                    backlog=BACKLOG if self._ours else _LARGEST_BACKLOG,
+                    ssl=context,
+                    ssl_handshake_timeout=self._handshake_timeout_s if context else None,
+                    ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
+                )
+                servers.append(server)
+        except OSError:
+            _close(servers)
+            raise
+        return servers
+
+    def take(self, accepted: socket.socket) -> Coroutine[Any, Any, object]:
+        """Serve a connection that another has accepted from a socket like these."""
+        context = self._guard.tls
+        return asyncio.get_running_loop().connect_accepted_socket(
+            self._make,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=self._handshake_timeout_s if context else None,
+            ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
+        )
+
+    async def renew(self) -> None:
+        """Have new connections meet new certificates, if there are any.
+
+        New listeners on the same sockets: no connection is refused, and those that exist go on
+        with what they have.
+        """
+        async with self._renewing:
+            context = self._guard.tls
+            if self._closed or context is self._context:
+                return
+            try:
+                servers = await self._listen(context)
+            except OSError as error:
+                log.error("new certificates cannot be put to use", reason=error.strerror)
+                return
+            if self._closed:
+                _close(servers)
+                return
+            old, self._servers, self._context = self._servers, servers, context
+            _close(old)
+            log.info("new connections meet new certificates")
 
     async def close(self) -> None:
         """Accept nothing more; what was accepted has been made a connection when this returns."""
-        for one in self._sockets:
-            _let_nobody_in(one)
-        try:
+        self._closed = True
+        if self._ours:
+            for one in self._sockets:
+                _let_nobody_in(one)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EMPTYING_S):
                     while _waiting(self._sockets):  # noqa: ASYNC110 - the loop accepts, nobody tells
                         await asyncio.sleep(0)
-            await _turns()
-        finally:
-            for server in self._servers:
-                server.close()
-            for one in self._sockets:
-                one.close()
-            self._servers, self._sockets = [], []
         await _turns()
+        _close(self._servers)
+        for one in self._sockets:
+            one.close()
+        self._servers, self._sockets = [], []
+        await _turns()
+
+
+def _close(servers: Sequence[asyncio.Server]) -> None:
+    for one in servers:
+        one.close()
 
 
 async def _turns() -> None:
     for _ in range(_TURNS):
         await asyncio.sleep(0)
-
-
-def _copy(fd: int) -> socket.socket:
-    return socket.socket(fileno=os.dup(fd))
 
 
 def _let_nobody_in(one: socket.socket) -> None:

@@ -74,12 +74,12 @@ def port_of(sockets: Sequence[socket.socket]) -> int:
     return int(sockets[0].getsockname()[1])
 
 
-def urls_of(sockets: Sequence[socket.socket], host: str = "") -> str:
+def urls_of(sockets: Sequence[socket.socket], host: str = "", scheme: str = "http") -> str:
     """Write where sockets listen, as URLs; `host`, if given, stands for their addresses."""
     found = [(host or one.getsockname()[0], one.getsockname()[1]) for one in sockets]
     return ",".join(
         dict.fromkeys(
-            f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+            f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
             for name, port in found
         )
     )

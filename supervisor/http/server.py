@@ -8,14 +8,22 @@ loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import web
 
 from supervisor import __version__
+from supervisor.access.access_log import GONE
+from supervisor.access.admin_socket import AdminSocket, listen_for_operators
+from supervisor.access.caller import NOBODY, OPERATOR, Caller
+from supervisor.access.policy import call_of
+from supervisor.access.settings import AccessSettings
 from supervisor.errors import MethodNotAllowed, RequestError
 from supervisor.http.answers import answer_error, answer_json, answer_request_error
 from supervisor.http.connection import Connection
@@ -42,7 +50,13 @@ EXTENSIONS: Final = (
 class _Protocol(web.RequestHandler):
     """aiohttp's connection, with our form of an error for what is no HTTP at all."""
 
-    __slots__ = ()
+    __slots__ = ("begun", "caller", "last")
+
+    def __init__(self, server: web.Server, caller: Caller, **options: Any) -> None:
+        super().__init__(server, **options)
+        self.caller = caller
+        self.begun = 0
+        self.last = False  # the request that has begun last is the connection's last one
 
     @property
     def idle(self) -> bool:
@@ -50,7 +64,8 @@ class _Protocol(web.RequestHandler):
         return self._waiter is not None and not self._waiter.done()
 
     def begin(self, head: Head) -> None:
-        """Need not be told: aiohttp reads requests itself."""
+        """Take note of the connection's last request; aiohttp reads them itself."""
+        self.last = self.last or not head.keep_alive
 
     def handle_error(
         self,
@@ -78,8 +93,8 @@ def _malformed(message: str) -> str:
 class _Server(web.Server):
     """Hands connections to `_Protocol`."""
 
-    def __call__(self) -> _Protocol:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+    def __call__(self, caller: Caller = NOBODY) -> _Protocol:
+        return _Protocol(self, caller, loop=self._loop, **self._kwargs)
 
 
 class HttpServer:
@@ -101,18 +116,45 @@ class HttpServer:
             keepalive_timeout=_NEVER_S,
         )
         front.slow_path = self._server
-        self._listener = Listener(lambda: Connection(front))
+        self._listener = Listener(
+            front.guard, front.limits.head_timeout_s, lambda: Connection(front)
+        )
+        self._operators: asyncio.AbstractServer | None = None
+        self._admin_socket: AdminSocket | None = None
 
     async def start(self, sockets: Sequence[socket.socket], *, ours: bool) -> None:
         """Accept connections; sockets that are not `ours` are systemd's."""
         await self._listener.accept_from(sockets, ours=ours)
 
-    def adopt(self, sock: socket.socket) -> None:
-        """Serve a connection that another front passes on; takes the socket over."""
+    async def start_for_operators(self, settings: AccessSettings) -> None:
+        """Accept connections on the operators' unix socket, where there shall be one.
+
+        Raises:
+            SettingsError: it cannot be had.
+
+        """
+        self._admin_socket = listen_for_operators(settings)
+        if self._admin_socket is not None:
+            self._operators = await asyncio.get_running_loop().create_unix_server(
+                lambda: Connection(self._front, OPERATOR), sock=self._admin_socket.sock
+            )
+
+    def adopt(self, sock: socket.socket, caller: Caller | None) -> None:
+        """Serve a connection in a front's place; takes the socket over.
+
+        `caller` is who asks where a front passes on what it has read; None for a client that has
+        just connected.
+        """
         loop = asyncio.get_running_loop()
 
         async def adopt() -> None:
-            await loop.connect_accepted_socket(lambda: Connection(self._front), sock)
+            with contextlib.suppress(OSError):  # the client has gone, or speaks no TLS
+                if caller is None:
+                    await self._listener.take(sock)
+                else:
+                    await loop.connect_accepted_socket(
+                        lambda: Connection(self._front, caller), sock
+                    )
 
         self._front.spawn(adopt())
 
@@ -124,31 +166,81 @@ class HttpServer:
         """Accept nothing more, let requests finish, close connections."""
         self.drain()
         await self._listener.close()
-        await self._front.stop(timeout_s)
-        await self._server.shutdown(_SHUTDOWN_S)
+        if self._operators is not None:
+            self._operators.close()
+        if self._admin_socket is not None:
+            self._admin_socket.remove()
+        try:
+            await self._front.stop(timeout_s)
+            await self._server.shutdown(_SHUTDOWN_S)
+        finally:
+            await self._front.close_log()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        protocol = cast("_Protocol", request.protocol)
+        protocol.begun += 1
         path = request.raw_path.split("?", 1)[0]
         if not path.startswith("/"):  # in absolute form, as a proxy may send it
             path = "/" + path.partition("://")[2].partition("/")[2]
+        begun_ns = time.monotonic_ns()
+        try:
+            response = await self._answer(request, path, protocol.caller)
+        except (asyncio.CancelledError, ConnectionError):
+            self._note(request, path, begun_ns, None)
+            raise
+        most = self._front.limits.requests
+        if self._front.draining or protocol.last or protocol.begun >= most > 0:
+            response.force_close()
+        self._note(request, path, begun_ns, response)
+        return response
+
+    async def _answer(
+        self, request: web.BaseRequest, path: str, caller: Caller
+    ) -> web.StreamResponse:
         try:
             handler, names = self.router.find(request.method, path)
-            response = await handler(request, **names)
+            authorizations = request.headers.getall("Authorization", ())
+            self._front.guard.check(call_of(path), caller, authorizations)
+            return await handler(request, **names)
         except MethodNotAllowed as error:
             response = answer_request_error(error)
             response.headers["Allow"] = ", ".join(self.router.methods(path))
+            return response
         except RequestError as error:
-            response = answer_request_error(error)
+            return answer_request_error(error)
         except web.HTTPException as error:
-            response = answer_error(error.reason, error.status)
+            return answer_error(error.reason, error.status)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
             log.exception("a handler broke", method=request.method, path=request.path[:200])
-            response = answer_error("internal error", 500)
-        if self._front.draining:
-            response.force_close()
-        return response
+            return answer_error("internal error", 500)
+
+    def _note(
+        self,
+        request: web.BaseRequest,
+        path: str,
+        begun_ns: int,
+        response: web.StreamResponse | None,
+    ) -> None:
+        """Write a line in the access log, where there is one; None: the client has gone."""
+        if self._front.access_log is None:
+            return
+        model = ""
+        match path.strip("/").split("/"):
+            case ["v2", "models", name, _, *_] | ["v2", "repository", "models", name, _]:
+                model = unquote(name)
+        infers = request.method == "POST" and path.endswith("/infer")
+        self._front.access_log.add(
+            cast("_Protocol", request.protocol).caller,
+            "infer" if infers else f"{request.method} {path[:200]}",
+            GONE if response is None else response.status,
+            begun_ns,
+            model=model[:200],
+            version="" if response is None else response.headers.get("X-Model-Version", ""),
+            received=request.content_length or 0,
+            sent=0 if response is None else response.content_length or 0,
+        )
 
     async def _server_metadata(self, request: web.BaseRequest) -> web.StreamResponse:
         del request

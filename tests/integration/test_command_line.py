@@ -163,7 +163,7 @@ SETTINGS: dict[str, tuple[list[str], dict[str, str], str | None, list[str]]] = {
     "environment": ([], {"HOTPADDLE_PORT": "-1"}, None, ["environment: port = '-1'", "65535"]),
     "environment unknown": ([], {"HOTPADDLE_PROT": "1"}, None, ["'HOTPADDLE_PROT'", "known are"]),
     "file": ([], {}, "port = true", ["port = True", "0 to 65535"]),
-    "file unknown": ([], {}, "prot = 1", ["unknown setting 'prot'", "known are arena_mb"]),
+    "file unknown": ([], {}, "prot = 1", ["unknown setting 'prot'", "known are access_log"]),
     "file is not TOML": ([], {}, "port: 1", ["is not TOML"]),
     "no file": (["--config", "/nonexistent/x.toml"], {}, None, ["/nonexistent/x.toml: cannot be"]),
 }  # fmt: skip

@@ -111,7 +111,7 @@ def test_the_configuration_file_may_be_named_by_the_environment(
 def test_the_servers_address_may_be_named_by_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HOTPADDLE_URL", "unix:/run/hotpaddle")
+    monkeypatch.setenv("HOTPADDLE_URL", "ftp://hotpaddle")
     assert cli.main(["status"]) == 1
     assert "must start with http:// or https://" in capsys.readouterr().err
 

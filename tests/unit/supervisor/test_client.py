@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from supervisor.client import AdminClient, CallRefusedError, ServerUnreachableError
+from supervisor.errors import SettingsError
 
 Start = Callable[[bytes], AdminClient]
 
@@ -35,6 +38,44 @@ def answering() -> Iterator[Start]:
         yield start
         for thread in threads:
             thread.join(10)
+
+
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}"])
+def test_a_unix_socket_is_called_with_the_token(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must not be asked
+    heard: list[bytes] = []
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = f"{folder}/admin.sock"
+        listener.bind(path)
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(1 << 16))
+                connection.sendall(http("200 OK", b'{"ready": true}'))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert AdminClient(form.format(path), "secret").call("GET", "/x") == {"ready": True}
+        thread.join(10)
+    assert heard[0].startswith(b"GET /x HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer secret\r\n" in heard[0]
+
+
+def test_a_refusal_for_want_of_a_token_says_how_to_give_it(answering: Start) -> None:
+    client = answering(http("401 Unauthorized", b'{"error": "no"}'))
+    with pytest.raises(CallRefusedError, match=r"^no; give the token with --token-file"):
+        client.call("GET", "/x")
+
+
+@pytest.mark.parametrize("what", ["ca", "certificate"])
+def test_files_for_tls_must_be_some(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.pem"
+    for write in (lambda: None, lambda: file.write_text("nonsense")):
+        write()
+        with pytest.raises(SettingsError, match="holds no PEM certificate"):
+            AdminClient("https://localhost", **{what: str(file)})
 
 
 def http(status: str, body: bytes) -> bytes:
@@ -86,7 +127,9 @@ def test_nobody_listening_is_told_with_the_address() -> None:
 
 @pytest.mark.parametrize("url", ["", "localhost:8000", "ftp://x", "file:///etc/passwd"])
 def test_only_http_addresses_are_taken(url: str) -> None:
-    with pytest.raises(ServerUnreachableError, match="must start with http:// or https://"):
+    with pytest.raises(
+        ServerUnreachableError, match="must start with http:// or https://, or be unix:PATH"
+    ):
         AdminClient(url)
 
 

@@ -128,9 +128,9 @@ def test_a_bad_value_is_blamed_on_its_source(file: Path) -> None:
 def test_unknown_keys_are_refused_in_all_three_sources(file: Path) -> None:
     file.write_text("prot = 1\n")
     for arguments, start in (
-        (({}, {}, file), f"{file}: unknown setting 'prot'; known are arena_mb, "),
+        (({}, {}, file), f"{file}: unknown setting 'prot'; known are access_log, "),
         (({}, {"HOTPADDLE_PROT": "1"}, None), "environment: unknown setting 'HOTPADDLE_PROT'; "),
-        (({"prot": 1}, {}, None), "command line: unknown setting 'prot'; known are arena_mb, "),
+        (({"prot": 1}, {}, None), "command line: unknown setting 'prot'; known are access_log, "),
     ):
         with pytest.raises(SettingsError) as caught:
             load_settings(*arguments)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
+from supervisor.access.caller import Caller
 from supervisor.front_process.relay import Relay
 from tests.unit.supervisor.http.client import Client
 from tests.unit.supervisor.http.loops import until
@@ -61,7 +62,8 @@ class Relayed:
         self._hand_over = hand_over
         near.front.slow_path = self.open
 
-    def open(self) -> Relay:
+    def open(self, caller: Caller) -> Relay:
+        del caller
         return Relay(self._connect)
 
     def _connect(self) -> socket.socket:

@@ -9,16 +9,19 @@ import resource
 import pytest
 
 from gpu_worker.ipc.link import close_fds
+from supervisor.access.caller import Caller
 from supervisor.fronts import messages
 from tests.unit.gpu_worker.descriptors import open_descriptors
 from tests.unit.supervisor.front_process.talk import talk
 from tests.unit.supervisor.http.loops import on_both_loops
 
+CALLER = Caller("127.0.0.1")
+
 
 async def test_descriptors_are_closed_here_once_they_are_sent() -> None:
     async with talk() as one:
         before = open_descriptors()
-        sock = one.front.pass_on()
+        sock = one.front.pass_on(CALLER)
         _, fds = await one.heard(messages.PassOn)
         sock.send(b"hello")
         assert os.read(fds[0], 10) == b"hello"
@@ -38,7 +41,7 @@ async def test_a_supervisor_that_does_not_read_misses_nothing() -> None:
         while not one.front._unsent or count % 50:  # noqa: SLF001 - shows nowhere
             count += 1
             one.front.say(messages.SpaceFreed(count))
-        sock = one.front.pass_on()
+        sock = one.front.pass_on(CALLER)
         one.front.say(messages.Listening())
         assert len(open_descriptors()) == len(before) + 2
         for number in range(1, count + 1):
@@ -88,7 +91,7 @@ async def test_what_the_kernel_refuses_is_said_later() -> None:
             real(message, fds)
 
         one.theirs.send = send  # type: ignore[method-assign]  # as root the kernel never does
-        sock = one.front.pass_on()
+        sock = one.front.pass_on(CALLER)
         one.front.say(messages.Listening())
         _, fds = await one.heard(messages.PassOn)
         close_fds(fds)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor.access.caller import NOBODY
 from supervisor.http.heads import Head
 from tests.unit.supervisor.front_process.relayed import relayed, scripted
 from tests.unit.supervisor.http.client import PATH, Client, ask, http, numbers, y_of
@@ -420,7 +421,7 @@ async def test_who_goes_before_the_line_is_open_leaves_none() -> None:
         client = await front.near.client()
         transport = client.its._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no client hits these moments
         for lines in (0, 1):
-            relay = front.open()
+            relay = front.open(NOBODY)
             relay.connection_made(transport)
             relay.begin(Head(0))
             relay.data_received(LIVE)

@@ -92,7 +92,7 @@ async def company(count: int) -> AsyncIterator[tuple[Company, list[list[socket.s
     """Start fronts, which are ended with the test."""
     one = Company()
     with listeners(count) as opened:
-        one.fronts.start(opened, one.passed_on.append, ours=True)
+        one.fronts.start(opened, lambda sock, _: one.passed_on.append(sock), ours=True)
         one.port = port_of(opened[0]) if opened else 0
         try:
             yield one, opened

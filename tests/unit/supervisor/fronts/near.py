@@ -12,6 +12,7 @@ from pathlib import Path
 from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, WorkerEnd
 from gpu_worker.ipc.tensors import BY_NAME, Tensor, encode_table, table_size
+from supervisor.access.caller import Caller
 from supervisor.fronts.handle import FrontHandle
 from supervisor.http.listening_sockets import listen, port_of
 from supervisor.settings import Settings
@@ -82,7 +83,8 @@ class Heard:
     def front_found_hung(self, front: FrontHandle, worker: int) -> None:
         self.hung.append(worker)
 
-    def front_passes_on(self, sock: socket.socket) -> None:
+    def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
+        assert caller.loopback
         self.passed_on.append(sock)
 
     def front_listens(self, front: FrontHandle) -> None:

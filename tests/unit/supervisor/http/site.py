@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,8 @@ from typing import Any, cast
 from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.tensors import BY_NAME, Tensor, encode_table, read_table, table_size
+from supervisor.access.caller import Caller
+from supervisor.access.guard import Guard
 from supervisor.dispatch.request import InferRequest
 from supervisor.errors import NotFound
 from supervisor.http.body import BodyReader
@@ -20,9 +23,11 @@ from supervisor.http.connection import Connection
 from supervisor.http.front import Front
 from supervisor.http.inference import InferenceHandlers
 from supervisor.http.large_json import LargeJson
+from supervisor.http.limits import Limits
 from supervisor.http.server import HttpServer
 from supervisor.json_worker.handle import JsonWorker
 from supervisor.lifecycle.model_manager import ModelManager
+from supervisor.settings import Settings
 from tests.unit.supervisor.dispatch.bench import Bench, FakeWorker
 from tests.unit.supervisor.http.client import Client, y_of
 from tests.unit.supervisor.http.loops import until
@@ -100,7 +105,15 @@ class NoJsonWorker:
 class Site:
     """The server."""
 
-    def __init__(self, *, body_timeout_s: float = 60, inline: int = 1 << 20, **limits: int) -> None:
+    def __init__(
+        self,
+        *,
+        body_timeout_s: float = 60,
+        inline: int = 1 << 20,
+        settings: Settings | None = None,
+        **limits: int,
+    ) -> None:
+        self._settings = settings or Settings()
         self._largest = limits.get("largest", LARGEST)
         self.bench = Bench(**limits)
         self.arena = self.bench.arena
@@ -121,8 +134,10 @@ class Site:
         self.large_json = large = LargeJson(no_json_worker, self._inline)
         self.front = Front(
             self.arena, lambda name: self.bench.dispatcher if name == "m" else None, codecs, large,
+            Guard(self._settings), Limits.of(self._settings),
             largest_body=self._largest, body_timeout_s=self._body_timeout_s,
         )  # fmt: skip
+        self.front.open_log(self._settings.access_log)
         manager = cast("ModelManager", Models(self.bench))
         self.http = HttpServer(manager, self.front)
         reader = BodyReader(self.arena, self._largest, self._body_timeout_s)
@@ -130,13 +145,15 @@ class Site:
         aiohttp = self.front.slow_path
         assert aiohttp is not None
 
-        def open_slow_path() -> Any:
+        def open_slow_path(caller: Caller) -> Any:
             self.slow_paths += 1
-            return aiohttp()
+            return aiohttp(caller)
 
         self.front.slow_path = open_slow_path
-        self._listener = await loop.create_server(lambda: Watched(self.front), "127.0.0.1", 0)
-        self._address = self._listener.sockets[0].getsockname()
+        self._listener = await loop.create_server(
+            lambda: Watched(self.front), "127.0.0.1", 0, ssl=self.front.guard.tls
+        )
+        self.address = self._listener.sockets[0].getsockname()
 
     async def with_json_worker(self) -> None:
         """Start a real JSON worker for what is larger than `inline`."""
@@ -153,15 +170,17 @@ class Site:
         self.bench.dispatcher.switch(lane)
         return worker
 
-    async def client(self, receive_bytes: int = 0) -> Client:
+    async def client(self, receive_bytes: int = 0, tls: ssl.SSLContext | None = None) -> Client:
         before = set(self.front.connections)
         sock = socket.socket()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_bytes:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, self._address)
-        reader, writer = await asyncio.open_connection(sock=sock)
+        await asyncio.get_running_loop().sock_connect(sock, self.address)
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=tls, server_hostname="localhost" if tls else None
+        )
         await until(lambda: len(self.front.connections) > len(before))
         (its,) = set(self.front.connections) - before
         client = Client(reader, writer, cast("Watched", its))

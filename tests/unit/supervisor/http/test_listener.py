@@ -8,8 +8,10 @@ from typing import cast
 
 import pytest
 
+from supervisor.access.guard import Guard
 from supervisor.http.listener import Listener
 from supervisor.http.listening_sockets import listen, port_of
+from supervisor.settings import Settings
 from tests.unit.supervisor.http.loops import on_both_loops, until
 
 
@@ -22,9 +24,13 @@ class Greeter(asyncio.Protocol):
         its.close()
 
 
+def greeter() -> Listener:
+    return Listener(Guard(Settings()), 10.0, Greeter)
+
+
 async def listening() -> tuple[Listener, int]:
     (sockets,) = listen("127.0.0.1", 0, 1)
-    listener, port = Listener(Greeter), port_of(sockets)
+    listener, port = greeter(), port_of(sockets)
     await listener.accept_from(sockets, ours=True)
     return listener, port
 
@@ -71,13 +77,13 @@ async def test_who_comes_after_the_last_accept_is_not_let_in() -> None:
 async def test_the_queue_of_a_socket_of_systemds_stays_for_the_next_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:  # systemd's copy
         port = held.getsockname()[1]
-        first = Listener(Greeter)
+        first = greeter()
         copy = socket.socket(fileno=held.dup().detach())
         await first.accept_from([copy], ours=False)
         assert await greeting(connect(port)) == b"hello"
         await first.close()
         waits = connect(port)
-        second = Listener(Greeter)
+        second = greeter()
         await second.accept_from([socket.socket(fileno=held.dup().detach())], ours=False)
         assert await greeting(waits) == b"hello"
         await second.close()
@@ -87,7 +93,7 @@ async def test_the_queue_of_a_socket_of_systemds_stays_for_the_next_server() -> 
 async def test_several_sockets_are_served() -> None:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [one.getsockname()[1] for one in sockets]
-    listener = Listener(Greeter)
+    listener = greeter()
     await listener.accept_from(sockets, ours=False)
     for port in ports:
         assert await greeting(connect(port)) == b"hello"

@@ -1,0 +1,1 @@
+"""Access: who may ask for what, over which way."""

@@ -1,0 +1,103 @@
+"""The operators' unix socket: a listening socket with a name in the file system.
+
+Owns the file: a stale one is replaced, what is no socket is left alone, and it goes when the server
+does. The file's permissions say who may connect. Runs in the supervisor, at start and stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+from supervisor.access.settings import AccessSettings
+from supervisor.errors import SettingsError
+
+_BACKLOG: Final = 128
+_TRY_S: Final = 1.0  # a server that lives accepts at once: the kernel does it
+
+
+class AdminSocket:
+    """The listening socket."""
+
+    def __init__(self, path: str, mode: int, group: str) -> None:
+        """Bind and listen.
+
+        Raises:
+            SettingsError: the path, its mode or its group cannot be had.
+
+        """
+        self._path = Path(path)
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._listen(mode, group)
+        except OSError as error:  # a path that is too long has no strerror
+            self.sock.close()
+            raise SettingsError(
+                f"admin_socket = {path!r}: cannot listen there: {error.strerror or error}"
+            ) from error
+        except SettingsError:
+            self.sock.close()
+            raise
+
+    def _listen(self, mode: int, group: str) -> None:
+        gid = _group(group)
+        _make_room(self._path)
+        self.sock.setblocking(False)
+        self.sock.bind(str(self._path))
+        self._file = self._path.stat()
+        # Nobody can connect before it listens, so that no wider permissions ever count.
+        self._path.chmod(mode)
+        if gid is not None:
+            os.chown(self._path, -1, gid)
+        self.sock.listen(_BACKLOG)
+
+    def remove(self) -> None:
+        """Remove the file, unless another has taken its place."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._path.lstat(), self._file):
+                self._path.unlink()
+
+
+def listen_for_operators(settings: AccessSettings) -> AdminSocket | None:
+    """Listen where the settings say; None where they say nothing.
+
+    Raises:
+        SettingsError: that cannot be.
+
+    """
+    if not settings.admin_socket:
+        return None
+    mode = int(settings.admin_socket_mode, 8)
+    return AdminSocket(settings.admin_socket, mode, settings.admin_socket_group)
+
+
+def _group(name: str) -> int | None:
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise SettingsError(f"admin_socket_group = {name!r}: there is no such group") from error
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket that a server left which did not end in order."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise SettingsError(f"admin_socket = {str(path)!r}: there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_TRY_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise SettingsError(f"admin_socket = {str(path)!r}: another server listens there")
