@@ -169,11 +169,14 @@ class Dispatcher:
     def pump(self) -> None:
         """Hand waiting requests to workers with credit; one ring of the doorbell per worker."""
         self._pumping = False
-        for lane in self.generations.lanes():
-            if lane.waiting:
-                self._pump(lane, lane.waiting)
-        serving = self.serving
-        if self._queue and serving is not None and not self.held:
+        serving, retained = self.generations.serving, self.generations.retained
+        if retained is not None and retained.waiting:
+            self._pump(retained, retained.waiting)
+        if serving is None:
+            return
+        if serving.waiting:
+            self._pump(serving, serving.waiting)
+        if self._queue and not self.held:
             self._pump(serving, self._queue)
 
     def _pump(self, lane: Lane, queue: deque[InferRequest]) -> None:

@@ -71,7 +71,7 @@ class Exchange:
 
     def give_up(self) -> None:
         """Let go of whatever is under way: the client has gone."""
-        if self.busy:
+        if self.busy and self._front.access_log is not None:
             self._note(GONE)
         if self._task is not None:
             self._task.cancel()
@@ -266,15 +266,16 @@ class Exchange:
         return self._front.date() + close + b"\r\n"
 
     def _note(self, status: int, version: str = "", sent: Sequence[Any] = ()) -> None:
-        """Write a line in the access log, where there is one."""
-        if self._front.access_log is not None:
-            self._front.access_log.add(
-                self._client.caller, "infer", status, self._begun_ns,
-                model=self._head.model, version=version,
-                received=self._head.length, sent=sum(map(len, sent)),
-            )  # fmt: skip
+        """Write a line in the access log, which there is."""
+        assert self._front.access_log is not None
+        self._front.access_log.add(
+            self._client.caller, "infer", status, self._begun_ns,
+            model=self._head.model, version=version,
+            received=self._head.length, sent=sum(map(len, sent)),
+        )  # fmt: skip
 
     def _send(self, parts: Sequence[Any], status: int, version: str = "") -> None:
         self.busy = False
-        self._note(status, version, parts[2:])
+        if self._front.access_log is not None:
+            self._note(status, version, parts[2:])
         self._client.send(parts, close=self._closes())
