@@ -74,8 +74,7 @@ def server(container: Container) -> Server:
     )
     container.write(
         OVERRIDE.format(unit=UNIT),
-        f"[Service]\nEnvironment=HOTPADDLE_URL=http://127.0.0.1:{port}\n"
-        "Environment=HOTPADDLE_WATCH=off\nWatchdogSec=4\n",
+        "[Service]\nEnvironment=HOTPADDLE_WATCH=off\nWatchdogSec=4\n",
     )
     container.run("systemctl", "daemon-reload")
     one = Server.__new__(Server)
@@ -109,10 +108,9 @@ def test_a_start_is_over_when_the_model_serves(container: Container, server: Ser
     assert (state["ActiveState"], state["SubState"]) == ("active", "running")
     assert state["StatusText"] == "serving mlp v1"
     assert server.get("/v2/health/ready").status == 200
-    status = container.run(
-        f"{VENV}/bin/hotpaddle", "status", "--url", f"http://127.0.0.1:{server.port}"
-    )
-    assert "mlp" in status.stdout
+    for url in (f"http://127.0.0.1:{server.port}", "unix:/run/hotpaddle/admin.sock"):
+        status = container.run(f"{VENV}/bin/hotpaddle", "status", "--url", url)
+        assert "mlp" in status.stdout
 
 
 def test_the_service_answers_as_the_bare_predictor_does(server: Server, models: Models) -> None:
