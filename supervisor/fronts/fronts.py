@@ -285,7 +285,7 @@ class Fronts:
                 "worker gives a front no answer, it is ended",
                 worker=worker, pid=handle.pid, front=front.number,
             )  # fmt: skip
-            handle.abort()
+            self._pool.end_overdue(handle)
 
     def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
         """Serve a client here."""

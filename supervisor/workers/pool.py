@@ -244,8 +244,12 @@ class WorkerPool:
                     in_flight=len(worker.in_flight),
                 )  # fmt: skip
                 worker.last_progress = worker.started_at = now
-                self._overdue.add(worker)
-                worker.abort()
+                self.end_overdue(worker)
+
+    def end_overdue(self, worker: WorkerHandle) -> None:
+        """End a worker that has given no answer for too long."""
+        self._overdue.add(worker)
+        worker.abort()
 
     def overdue(self) -> list[str]:
         """Name the workers that are past their deadline and have not ended yet."""

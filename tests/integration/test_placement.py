@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Models
-from tests.harness import ROOT, Repository, Server, mlp_request
+from tests.harness import ROOT, Repository, Server, mlp_request, wait_for
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -50,8 +51,12 @@ def test_workers_do_not_follow_the_supervisor(
 ) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository, "--supervisor-cpus", str(CORES[0])).wait_ready()
-    for worker in server.workers():
-        assert threads(worker.pid) == {tuple(CORES)}
+    for worker in server.workers():  # one that has just been forked has not moved yet
+        wait_for(partial(follows, worker.pid, CORES), "it has all cores")
+
+
+def follows(pid: int, cores: Sequence[int]) -> bool:
+    return threads(pid) == {tuple(cores)}
 
 
 def test_cores_that_are_not_there_end_the_command(repository: Repository) -> None:
