@@ -106,6 +106,7 @@ def test_a_worker_killed_in_the_middle_of_a_run_loses_nothing(
     assert server.admin("mlp")["counts"]["sent_again"] >= 1
 
 
+@pytest.mark.skipif(FRONTS > 1, reason="which of several fronts' requests runs first is open")
 def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are_not(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
