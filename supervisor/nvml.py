@@ -8,7 +8,7 @@ for milliseconds: ask in a thread. Runs in the supervisor.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -27,7 +27,8 @@ class GpuMemory:
 
 
 @lru_cache(maxsize=1)
-def _library() -> Any:
+def library() -> Any:
+    """Give the library, opened; None where there is none. Tried once."""
     try:
         import pynvml  # noqa: PLC0415 - an extra that may be missing
 
@@ -36,6 +37,14 @@ def _library() -> Any:
         log.debug("NVIDIA's management library is not to be had", reason=str(error))
         return None
     return pynvml
+
+
+def ask(question: Callable[[], Any]) -> Any:
+    """Give the answer, None where there is none: a GPU that is lost must not end the others'."""
+    try:
+        return question()
+    except Exception:  # noqa: BLE001 - no library, NVMLError, or a driver too old for the function
+        return None
 
 
 def visible_name(number: int, environment: Mapping[str, str]) -> str:
@@ -53,32 +62,22 @@ def visible_name(number: int, environment: Mapping[str, str]) -> str:
 
 def _device(number: int) -> Any:
     """Give the library's handle of `gpu:number`. Raises whatever the library raises."""
-    library, name = _library(), visible_name(number, os.environ)
+    nvml, name = library(), visible_name(number, os.environ)
     if name.isdecimal():
-        return library.nvmlDeviceGetHandleByIndex(int(name))
-    return library.nvmlDeviceGetHandleByUUID(name.encode())
+        return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    return nvml.nvmlDeviceGetHandleByUUID(name.encode())
 
 
 def gpu_memory(number: int) -> GpuMemory | None:
     """Read the memory of `gpu:number`; None where it is not told."""
-    library = _library()
-    if library is None:
-        return None
-    try:
-        memory = library.nvmlDeviceGetMemoryInfo(_device(number))
-    except Exception:  # noqa: BLE001 - NVMLError, whatever its kind
-        return None
-    return GpuMemory(memory.used, memory.free)
+    memory = ask(lambda: library().nvmlDeviceGetMemoryInfo(_device(number)))
+    return None if memory is None else GpuMemory(memory.used, memory.free)
 
 
 def pci_address(number: int) -> str | None:
     """Give the PCI address of `gpu:number` as sysfs writes it; None where it is not told."""
-    library = _library()
-    if library is None:
-        return None
-    try:
-        found = library.nvmlDeviceGetPciInfo(_device(number)).busId
-    except Exception:  # noqa: BLE001 - NVMLError, whatever its kind
+    found = ask(lambda: library().nvmlDeviceGetPciInfo(_device(number)).busId)
+    if found is None:
         return None
     text = found.decode() if isinstance(found, bytes) else str(found)
     domain, rest = text.lower().split(":", maxsplit=1)

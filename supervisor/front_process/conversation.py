@@ -7,27 +7,24 @@ turn. Runs on the front's event loop.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 
 from gpu_worker.ipc.channel import PeerGone
-from gpu_worker.ipc.link import close_fds
 from gpu_worker.ipc.vocabulary import ProtocolError
 from supervisor.access.caller import Caller
 from supervisor.front_process.mirror import Mirror
 from supervisor.front_process.ports import Ports
 from supervisor.fronts import messages
 from supervisor.fronts.messages import FrontChannel, FrontMessage
+from supervisor.fronts.outbox import Outbox
 
 log = structlog.get_logger()
 
 _TELL_EVERY_S: Final = 1.0
-_AGAIN_S: Final = 0.05  # until what the kernel refused is tried again
 
 Counted = Callable[[], Iterable[FrontMessage]]
 
@@ -45,46 +42,15 @@ class Conversation:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self._heard: asyncio.Queue[FrontMessage] = asyncio.Queue()
-        self._unsent: deque[tuple[FrontMessage, tuple[int, ...]]] = deque()
+        self._outbox = Outbox(channel, self.over.set)
         self._drains: set[asyncio.Task[None]] = set()
         self._parts: tuple[Mirror, Ports] | None = None
 
     # Speaking
 
     def say(self, message: FrontMessage, fds: tuple[int, ...] = ()) -> None:
-        """Send a message, after those that the supervisor has not read yet.
-
-        The descriptors are kept open here until then.
-
-        Raises:
-            OSError: there are no descriptors left to keep them by.
-
-        """
-        kept: list[int] = []
-        try:
-            kept.extend(os.dup(fd) for fd in fds)
-        except OSError:
-            close_fds(kept)
-            raise
-        self._unsent.append((message, tuple(kept)))
-        if len(self._unsent) == 1:
-            self._send()
-
-    def _send(self) -> None:
-        try:
-            while self._unsent:
-                message, fds = self._unsent[0]
-                self._channel.send(message, fds)
-                self._unsent.popleft()
-                close_fds(fds)
-        except BlockingIOError:
-            self._loop.add_writer(self._channel.sock, self._send)
-            return
-        except PeerGone:
-            self.over.set()
-        except OSError:  # ETOOMANYREFS, ENOMEM: the socket would not say when they have passed
-            self._loop.call_later(_AGAIN_S, self._send)
-        self._loop.remove_writer(self._channel.sock)
+        """Send a message, with descriptors if given, as `Outbox.say` does."""
+        self._outbox.say(message, fds)
 
     def pass_on(self, caller: Caller) -> socket.socket:
         """Give one end of a new socket, whose other end the supervisor serves.

@@ -25,7 +25,7 @@ class Mirror:
     def __init__(self, arena: RequestArena, front: int = 0) -> None:
         """`front` is the front's number: each prefers another of equally busy workers."""
         self._front = front
-        self.arena = arena
+        self._arena = arena
         self._dispatchers: dict[str, Dispatcher] = {}
         self._lanes: dict[int, Lane] = {}
 
@@ -70,7 +70,7 @@ class Mirror:
         """Switch to the lanes that the supervisor names."""
         dispatcher = self._dispatchers.get(state.model)
         if dispatcher is None:
-            dispatcher = self._dispatchers[state.model] = Dispatcher(state.model, self.arena)
+            dispatcher = self._dispatchers[state.model] = Dispatcher(state.model, self._arena)
         serving, retained = self._lanes.get(state.serving), self._lanes.get(state.retained)
         if serving is None:
             if dispatcher.serving is not None:

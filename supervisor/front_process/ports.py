@@ -14,8 +14,8 @@ from typing import Final
 import structlog
 
 from gpu_worker.ipc.link import Completion, RingMarks, SupervisorEnd
+from supervisor.dispatch.delivery import Delivery
 from supervisor.dispatch.dispatcher import Dispatcher
-from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
 from supervisor.fronts import messages
 from supervisor.workers.port import WorkerPort
@@ -43,7 +43,7 @@ class Ports:
         self._response_bytes = response_bytes
         self._arena_fd = arena_fd
         self._hang_timeout_s = hang_timeout_s
-        self._find = find
+        self._delivery = Delivery(find)
         self._say = say
         self._ports: dict[int, WorkerPort] = {}
         self._loop = asyncio.get_running_loop()
@@ -72,9 +72,7 @@ class Ports:
         if port is None:
             return
         port.collect()  # answers that were given before the end count
-        dispatcher, lane = self._lane_of(port)
-        if dispatcher is not None and lane is not None:
-            dispatcher.worker_died(lane, port)
+        self._delivery.died(port)
         port.close()
 
     def free_space(self, number: int) -> None:
@@ -96,33 +94,24 @@ class Ports:
             for number, tally in counted.items()
         }
 
-    def _lane_of(self, port: WorkerPort) -> tuple[Dispatcher | None, Lane | None]:
-        lane = port.lane
-        return (self._find(lane.model), lane) if isinstance(lane, Lane) else (None, None)
-
     # What ports tell
 
     def worker_completed(
         self, worker: WorkerPort, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
         """Pass an answer on."""
-        dispatcher, lane = self._lane_of(worker)
-        if dispatcher is not None and lane is not None:
-            dispatcher.completed(lane, request, completion, data)
+        self._delivery.completed(worker, request, completion, data)
 
     def worker_pumped(self, worker: WorkerPort) -> None:
-        """Take note that there may be credit again."""
-        dispatcher, lane = self._lane_of(worker)
-        if dispatcher is not None and lane is not None:
-            dispatcher.pump()
-            lane.note_idle()
+        """Pass on that there may be credit."""
+        self._delivery.pumped(worker)
 
     def _look_for_hangs(self) -> None:
         """Tell of workers that hold requests of this front without any sign of progress."""
         self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
         now = self._loop.time()
         for port in self._ports.values():
-            if port.in_flight and now - port.last_progress > self._hang_timeout_s:
+            if port.is_stuck(now, self._hang_timeout_s):
                 port.last_progress = now
                 self._say(messages.Hung(port.number), ())
 

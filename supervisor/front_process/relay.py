@@ -12,13 +12,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Final, cast
 
-import orjson
-
+from supervisor.errors import NotReady
 from supervisor.front_process.answers import Answers
 from supervisor.http.heads import Head
+from supervisor.http.last_words import last_words
 
 _READ: Final = 1 << 16  # bytes of one read of what a socket still holds
 
@@ -105,13 +104,8 @@ class Relay:
     def _refuse(self, error: OSError, *, bare: bool) -> None:
         self._line = None
         reason = error.strerror or str(error)
-        body = orjson.dumps({"error": f"the supervisor takes no connections: {reason}"})
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-            f"Retry-After: 1\r\nContent-Length: {len(body)}\r\n"
-            f"Date: {formatdate(usegmt=True)}\r\nConnection: close\r\n\r\n"
-        )
-        self._client.write(head.encode() + (b"" if bare else body))
+        refusal = NotReady(f"the supervisor takes no connections: {reason}")
+        self._client.write(last_words(refusal, bare=bare))
         self._close()
 
 

@@ -176,6 +176,7 @@ class Fronts:
         if not self._listeners:
             return
         self._published[dispatcher.model] = dispatcher
+        self.totals.settle(dispatcher)
         for front in self.running:
             self._tell(front, dispatcher)
 

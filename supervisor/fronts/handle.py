@@ -11,7 +11,6 @@ import itertools
 import os
 import socket
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -26,6 +25,7 @@ from supervisor.dispatch.recent_shapes import Shapes
 from supervisor.fronts import messages
 from supervisor.fronts.arguments import FrontArguments
 from supervisor.fronts.messages import FrontChannel, FrontMessage
+from supervisor.fronts.outbox import Outbox
 from supervisor.fronts.statistics import FrontStatistics
 from supervisor.settings import Settings
 from supervisor.workers.process import describe_exit, start_child
@@ -87,7 +87,6 @@ class FrontHandle:
         self._events = events
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, asyncio.Future[None]] = {}
-        self._unsent: deque[FrontMessage] = deque()
         self._ended = asyncio.Event()
         self.started_at = self.last_heard = self._loop.time()
         fds = tuple(sock.fileno() for sock in listeners)
@@ -97,6 +96,7 @@ class FrontHandle:
             return [*_COMMAND, arguments.to_json()]
 
         self._channel, self._process = start_child(FrontChannel, command, fds, self._process_ended)
+        self._outbox = Outbox(self._channel, lambda: None)  # the pidfd tells of its end
         self.pid = self._process.pid
         self._loop.add_reader(self._channel.sock, self._hear)
 
@@ -111,21 +111,7 @@ class FrontHandle:
         """Send a message, after those that the front has not read yet."""
         if not self.alive:
             return
-        self._unsent.append(message)
-        if len(self._unsent) == 1:
-            self._send()
-
-    def _send(self) -> None:
-        try:
-            while self._unsent:
-                self._channel.send(self._unsent[0])
-                self._unsent.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._channel.sock, self._send)
-            return
-        except PeerGone:
-            self._unsent.clear()
-        self._loop.remove_writer(self._channel.sock)
+        self._outbox.say(message)
 
     def order(self, make: Callable[[int], FrontMessage]) -> asyncio.Future[None]:
         """Send what `make` gives for a new order; done when it is obeyed or the front has ended."""
@@ -212,7 +198,7 @@ class FrontHandle:
     def _process_ended(self, status: int) -> None:
         self._hear()  # what it counted last may still wait
         self._loop.remove_reader(self._channel.sock)
-        self._loop.remove_writer(self._channel.sock)
+        self._outbox.close()
         self._channel.close()
         for order in list(self._pending.values()):
             self._done(order)

@@ -38,9 +38,17 @@ class Totals:
         """Keep what a front has counted that has ended."""
         front.statistics.ended()
         self._past.add(front.statistics)
+        for dispatcher in self._published.values():
+            self.settle(dispatcher)
         for number, done in front.workers.items():
             done.in_flight = 0
             self._workers.setdefault(number, WorkerTally()).add(done)
+
+    def settle(self, dispatcher: Dispatcher) -> None:
+        """Count versions that are not loaded any more as gone."""
+        past = self._past.models.get(dispatcher.model)
+        if past is not None:
+            past.keep([lane.version for lane in dispatcher.generations.lanes()])
 
     def forget_worker(self, number: int) -> None:
         """Forget a worker that has ended."""
@@ -56,10 +64,6 @@ class Totals:
 
     def counted(self) -> list[FrontStatistics]:
         """Give what other processes have counted, also those that have ended."""
-        for name, dispatcher in self._published.items():
-            if name in self._past.models:
-                lanes = dispatcher.generations.lanes()
-                self._past.models[name].keep([lane.version for lane in lanes])
         return [self._past, *(front.statistics for front in self._running)]
 
     def model_statistics(self, dispatcher: Dispatcher) -> ModelStatistics:

@@ -11,10 +11,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Any, Protocol
 
-import orjson
 import structlog
 
 from gpu_worker.ipc.tensors import table_size
@@ -27,10 +25,10 @@ from supervisor.dispatch.result import Answer, InferResult
 from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
 from supervisor.http.body import Body, start_of
 from supervisor.http.codec.answer_form import AnswerForm
-from supervisor.http.codec.decode import decode_header
-from supervisor.http.codec.plan import Arrays, InferPlan, plan_of
+from supervisor.http.codec.plan import InferPlan
 from supervisor.http.front import Front
 from supervisor.http.heads import UNKNOWN, Head
+from supervisor.http.last_words import error_parts
 from supervisor.http.placing import place
 from supervisor.http.tracing import tell_failure
 
@@ -165,9 +163,7 @@ class Exchange:
             return
         try:
             lane = dispatcher.lane(head.version)  # a body takes time, there may have been a switch
-            plans = self._front.codecs.of(lane).plans
-            plan, arrays = plans.find(body.view(), head.json_length, body.at)
-            self._submit(dispatcher, lane, body, plan, arrays)
+            self._submit(dispatcher, lane, body)
         except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
             self._fail(error)
 
@@ -177,17 +173,20 @@ class Exchange:
             header = await self._front.large_json.parse(body, head.json_length)
             self._task = None  # before the answer: the next exchange may begin with it
             lane = dispatcher.lane(head.version)
-            at = body.length if head.json_length is None else head.json_length
-            decoded = decode_header(header, lane.contract, at, body.length)
-            plan, arrays = plan_of(decoded, body.at, body.length)
-            self._submit(dispatcher, lane, body, plan, arrays)
+            self._submit(dispatcher, lane, body, header)
         except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
             self._task = None
             self._fail(error)
 
     def _submit(
-        self, dispatcher: Dispatcher, lane: Lane, body: Body, plan: InferPlan, arrays: Arrays
+        self,
+        dispatcher: Dispatcher,
+        lane: Lane,
+        body: Body,
+        header: dict[str, Any] | None = None,
     ) -> None:
+        codec = self._front.codecs.of(lane)
+        plan, arrays = codec.plan(body.view(), self._head.json_length, body.at, header)
         place(body, plan, arrays)
         self._plan = plan
         self._body = None
@@ -250,13 +249,8 @@ class Exchange:
         assert self._dispatcher is not None
         self._dispatcher.ledger.refused(error.status)
         tell_failure(self._head.model, self._head.trace, error)
-        body = orjson.dumps({"error": str(error)})
-        phrase = HTTPStatus(error.status).phrase
-        head = f"HTTP/1.1 {error.status} {phrase}\r\nContent-Type: application/json\r\n"
-        if error.retry_after_s is not None:
-            head += f"Retry-After: {error.retry_after_s}\r\n"
-        head += f"Content-Length: {len(body)}\r\n"
-        self._send([head.encode(), self._last_lines(), body], error.status)
+        head, body = error_parts(error)
+        self._send([head, self._last_lines(), body], error.status)
 
     def _closes(self) -> bool:
         return self._front.draining or not self._head.keep_alive

@@ -14,9 +14,8 @@ from supervisor.dispatch.result import InferResult
 from supervisor.dispatch.waiting import infer
 from supervisor.errors import NotFound
 from supervisor.http.body import BodyReader, header_length
-from supervisor.http.codec.decode import decode_header, decode_request
 from supervisor.http.codec.lane_codec import Codecs
-from supervisor.http.codec.plan import InferPlan, plan_of
+from supervisor.http.codec.plan import InferPlan
 from supervisor.http.large_json import LargeJson
 from supervisor.http.placing import place
 from supervisor.http.router import Router
@@ -70,12 +69,8 @@ class InferenceHandlers:
             if self._large_json.is_large(body, json_length):
                 header = await self._large_json.parse(body, json_length)
             lane = dispatcher.lane(version)  # there may have been a switch while the body came
-            if header is None:
-                decoded = decode_request(body.view(), json_length, lane.contract)
-            else:
-                at = body.length if json_length is None else json_length
-                decoded = decode_header(header, lane.contract, at, body.length)
-            plan, arrays = plan_of(decoded, body.at, body.length)
+            codec = self._codecs.of(lane)
+            plan, arrays = codec.plan(body.view(), json_length, body.at, header)
             place(body, plan, arrays)
         except BaseException:
             body.drop()

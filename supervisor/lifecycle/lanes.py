@@ -14,9 +14,8 @@ from typing import Any, Final
 
 import structlog
 
-from gpu_worker.ipc.link import Completion
+from supervisor.dispatch.delivery import Delivery
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.request import InferRequest
 from supervisor.fronts.fronts import Fronts
 from supervisor.lifecycle.loader import Loader
 from supervisor.lifecycle.model import Model
@@ -51,8 +50,9 @@ class Lanes:
         self._freed = freed
         self._tasks: set[asyncio.Task[None]] = set()
         self.repairing: set[Lane] = set()  # or kept from being repaired
-        pool.on_completed = self._worker_completed
-        pool.on_pumped = self._worker_pumped
+        delivery = Delivery(lambda name: models[name].dispatcher if name in models else None)
+        pool.on_completed = delivery.completed
+        pool.on_pumped = delivery.pumped
         pool.on_ended = self._worker_ended
 
     # From one lane to the next
@@ -149,19 +149,6 @@ class Lanes:
         self.free(lane)
 
     # From the workers
-
-    def _worker_completed(
-        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: memoryview
-    ) -> None:
-        lane = worker.lane
-        if isinstance(lane, Lane):
-            self._models[lane.model].dispatcher.completed(lane, request, completion, data)
-
-    def _worker_pumped(self, worker: WorkerHandle) -> None:
-        lane = worker.lane
-        if isinstance(lane, Lane):
-            self._models[lane.model].dispatcher.pump()
-            lane.note_idle()
 
     def _worker_ended(self, worker: WorkerHandle) -> None:
         self.fronts.worker_gone(worker)

@@ -232,7 +232,7 @@ class WorkerPool:
         self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
         now = self._loop.time()
         for worker in self.workers:
-            stuck = worker.in_flight and now - worker.last_progress > self._hang_timeout_s
+            stuck = worker.is_stuck(now, self._hang_timeout_s)
             late = (
                 worker.state is WorkerState.STARTING
                 and now - worker.started_at > self._start_timeout_s

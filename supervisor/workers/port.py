@@ -82,6 +82,10 @@ class WorkerPort:
         """Give the ids of the requests that the worker is running, or was when it ended."""
         return self._link.running()
 
+    def is_stuck(self, now: float, patience_s: float) -> bool:
+        """Say whether it holds requests without any sign of progress; `now` is the loop's time."""
+        return bool(self.in_flight) and now - self.last_progress > patience_s
+
     def close(self) -> None:
         """Give the link back, after the worker has ended and its last answers were collected."""
         self._loop.remove_reader(self._link.completion_bell.fd)

@@ -8,10 +8,12 @@ event loop.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from supervisor.dispatch.lane import Lane
 from supervisor.http.codec.answer_form import AnswerForms
-from supervisor.http.codec.plan import Plans
+from supervisor.http.codec.decode import decode_header
+from supervisor.http.codec.plan import Arrays, InferPlan, Plans, plan_of
 
 
 class LaneCodec:
@@ -20,6 +22,26 @@ class LaneCodec:
     def __init__(self, lane: Lane, plans: Plans) -> None:
         self.plans = plans
         self.forms = AnswerForms(lane)
+        self._contract = lane.contract
+
+    def plan(
+        self,
+        body: memoryview,
+        json_length: int | None,
+        body_at: int,
+        header: dict[str, Any] | None = None,
+    ) -> tuple[InferPlan, Arrays]:
+        """Plan a body that stands at `body_at`; `header` is its JSON where it is parsed already.
+
+        Raises:
+            BadRequest: anything is wrong with it; names the field.
+
+        """
+        if header is None:
+            return self.plans.find(body, json_length, body_at)
+        at = len(body) if json_length is None else json_length
+        decoded = decode_header(header, self._contract, at, len(body))
+        return plan_of(decoded, body_at, len(body))
 
 
 class Codecs:

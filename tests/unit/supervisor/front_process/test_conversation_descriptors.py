@@ -38,7 +38,7 @@ async def test_a_supervisor_that_does_not_read_misses_nothing() -> None:
     async with talk() as one:
         before = open_descriptors()
         count = 0
-        while not one.front._unsent or count % 50:  # noqa: SLF001 - shows nowhere
+        while not one.front._outbox._unsent or count % 50:  # noqa: SLF001 - shows nowhere
             count += 1
             one.front.say(messages.SpaceFreed(count))
         sock = one.front.pass_on(CALLER)
