@@ -72,7 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         "serve",
         help="serve a model repository",
         description="Serve a model repository until SIGTERM or SIGINT. SIGHUP looks at the "
-        "repository again. Each setting may also stand in a TOML file (--config) or in the "
+        "repository again, and has tokens, certificates and the access log opened anew. Each "
+        "setting may also stand in a TOML file (--config) or in the "
         f"environment ({ENVIRONMENT_PREFIX}PORT and so on); the command line wins.",
     )
     serve.add_argument(

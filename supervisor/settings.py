@@ -60,18 +60,23 @@ class Settings(AccessSettings):
         high=3_600_000,
     )
     max_request_mb: int = setting(32, "largest request body, decompressed", low=1, high=4096)
-    arena_mb: int = setting(256, "shared memory for requests in flight", low=1, high=1_048_576)
+    arena_mb: int = setting(
+        256, "shared memory for requests in flight, per front", low=1, high=1_048_576
+    )
     response_ring_mb: int = setting(
-        32, "shared memory for responses, per worker; bounds one response", low=1, high=4096
+        32, "shared memory for responses, per worker and front; bounds one", low=1, high=4096
     )
     json_inline_kb: int = setting(
         64, "larger JSON is parsed and written by the JSON worker", low=1, high=1_048_576
     )
     queue_limit: int = setting(
-        1024, "requests that may wait per model before 503 is answered", low=1, high=1_000_000
+        1024,
+        "requests that may wait per model and front before 503 is answered",
+        low=1,
+        high=1_000_000,
     )
     max_in_flight: int = setting(
-        4, "requests handed to one worker ahead of its answers", low=1, high=256
+        4, "requests that a front hands to one worker ahead of its answers", low=1, high=256
     )
     max_batch_size: int = setting(
         1,
