@@ -105,7 +105,7 @@ class JsonWorker:
             link.close()
             raise
         self._alive = True
-        self._started_at = self._loop.time()
+        self._started_at = self._moved_at = self._loop.time()
         self._loop.add_reader(self._link.completion_bell.fd, self._collect)
         self._loop.add_reader(self._control.sock, self._hear)
         if self._work:
@@ -156,13 +156,14 @@ class JsonWorker:
         )
         work = _Work(submission, slot, self._loop.create_future())
         self._work[number] = work
+        begun = self._loop.time()
         if self._alive:
             self._link.submit([submission])
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await work.future
         except TimeoutError:
-            if self._alive and self._link.running() in ((number,), ()):  # or it does not even begin
+            if self._alive and self._moved_at <= begun:  # in all this time it finished nothing
                 log.error("the JSON worker hangs, it is ended", pid=self._process.pid)
                 self._process.kill()
             self._give_back_unclaimed(work)
@@ -179,6 +180,7 @@ class JsonWorker:
 
     def _collect(self) -> None:
         for completion in self._link.completions():
+            self._moved_at = self._loop.time()
             view = self._link.responses.view(completion.position, completion.length)
             data = bytes(view)
             self._link.responses.release_to(completion.position, completion.length)
