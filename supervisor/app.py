@@ -1,6 +1,7 @@
-"""The composition root: builds the parts, starts and stops them in order.
+"""The app: starts and stops the server's parts in order.
 
-The only file that knows them all. Runs in the supervisor's process.
+Owns what happens between the first step and the last. What parts there are stands in `parts`. Runs
+in the supervisor's process.
 """
 
 from __future__ import annotations
@@ -10,48 +11,48 @@ import contextlib
 import gc
 import os
 import resource
+import socket
 import time
 from collections.abc import Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from gpu_worker.ipc.arena import RequestArena
-from gpu_worker.ipc.link import SupervisorEnd, close_fds
-from gpu_worker.ipc.load_folder import remove_left_load_folders
+from gpu_worker.ipc.link import close_fds
 from supervisor import __version__, signals
-from supervisor.access.guard import Guard
-from supervisor.errors import RequestError, SettingsError
-from supervisor.fronts.fronts import Fronts
-from supervisor.http.build import build_server
+from supervisor.access.admin_socket import AdminSocket
+from supervisor.errors import RequestError
 from supervisor.http.listening_sockets import listen, urls_of
-from supervisor.http.server import HttpServer
-from supervisor.json_worker.handle import JsonWorker
+from supervisor.kept.server import Kept, KeptState
 from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.lifecycle.settled_passes import passes_until_settled
-from supervisor.repository.watcher import Watcher, file_system_of, must_poll
+from supervisor.parts import Parts, build
 from supervisor.settings import Settings
 from supervisor.systemd.handover import Handover
 from supervisor.systemd.service import Service
-from supervisor.workers.environment import worker_environment
-from supervisor.workers.events import WorkerEvents
-from supervisor.workers.handle import WorkerHandle
-from supervisor.workers.pool import WorkerPool
-from supervisor.workers.topology import place
+from supervisor.upgrade.handlers import UpgradeHandlers
+from supervisor.upgrade.outcome import Outcome, Phase
+from supervisor.upgrade.taking_up import NotTakenUp, take_up
+from supervisor.upgrade.upgrade import Upgrade
 
 log = structlog.get_logger()
 
-_MB = 1 << 20
 _WRITING_S = 1.0  # beyond the settling time: clients of the other models wait meanwhile
 
 
 class App:
     """The running server."""
 
-    def __init__(self, settings: Settings, handover: Handover) -> None:
+    def __init__(self, settings: Settings, handover: Handover, kept: Kept | None = None) -> None:
+        """`kept` is what another program has left to this one."""
         self._settings = settings
         self._handover = handover
+        self._kept = kept
+        # Sockets that others have opened hold clients until models can answer them.
+        self._patient = bool(handover.sockets) if kept is None else kept.state is None
+        self._outcome = _outcome_of(kept)
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -61,98 +62,105 @@ class App:
         Raises:
             SettingsError: the address, the memory or a file of access cannot be had.
             DeviceRefusedError: a device cannot be used.
+            NotTakenUp: what another program has left cannot be gone on with; it has been ended.
 
         """
         settings = self._settings
+        state = None if self._kept is None else self._kept.state
         _raise_descriptor_limit()
-        guard = Guard(settings)
-        try:
-            arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"arena_mb = {settings.arena_mb}: {error}") from error
-        worker_cpus = await asyncio.to_thread(place, settings)
-        await asyncio.to_thread(remove_left_load_folders)
-        read_only = arena.segment.read_only_fd()
-        environment = worker_environment(settings.worker_malloc, os.environ)
-
-        async def spawn(
-            number: int, index: int, device: str, events: WorkerEvents[WorkerHandle]
-        ) -> WorkerHandle:
-            # In a thread: the kernel takes milliseconds to hand megabytes out.
-            link = await asyncio.to_thread(SupervisorEnd, settings.response_ring_mb * _MB)
-            return WorkerHandle(
-                number, index, device, read_only, link, events, environment, worker_cpus[index]
-            )
-
-        pool = WorkerPool(
-            settings.devices(),
-            spawn,
-            settings.hang_timeout_ms / 1000,
-            settings.start_timeout_ms / 1000,
-        )
-        watcher: Watcher | None = None
-        fronts = Fronts(settings, pool)
-        manager = ModelManager(
-            settings,
-            arena,
-            pool,
-            fronts,
-            lambda listing: watcher.follow(listing.directories) if watcher else False,
-            trust_ctime=not must_poll(file_system_of(settings.model_repository)),
-        )
-        watcher = Watcher(
-            settings.model_repository, settings.watch, settings.poll_interval_ms / 1000,
-            manager.look,
-        )  # fmt: skip
-        json_worker = JsonWorker(
-            arena, read_only, 2 * settings.max_request_mb * _MB, settings.timeout_ms / 1000
-        )
-        server = build_server(settings, manager, arena, json_worker, fronts, pool, guard)
-        guard.when_changed(fronts.reread)
-        service = Service(self._handover, manager, pool.overdue)
-        signals.install(self.stop, partial(self._reload, guard, service))
+        parts = await build(settings, None if state is None else state.arena)
+        manager, server = parts.manager, parts.server
+        service = Service(self._handover, manager, parts.pool.overdue)
+        upgrade = Upgrade(parts, service, self._outcome)
+        UpgradeHandlers(upgrade).routes(server.router)
+        signals.install(self.stop, partial(self._reload, parts, service), upgrade.begin_by_signal)
         reconciling: asyncio.Task[None] | None = None
         try:
-            service.start()
-            await server.start_for_operators(settings)
-            await self._come_up(server, fronts, manager, pool)
-            watcher.start()
+            if state is None:
+                await self._come_up(parts, service)
+            else:
+                await self._take_up(parts, service, state)
+            parts.watcher.start()
             manager.look("start")
             reconciling = asyncio.create_task(manager.run())
-            await self._settle(server, fronts, manager)
+            if self._patient:
+                await self._unless_stopped(self._first_passes(manager))
+                if not self._stop_asked.is_set():
+                    await self._listen(parts)
+            if state is None:
+                _keep_garbage_collector_off()
             await self._stop_asked.wait()
-            await self._drain(server, fronts, service)
+            await upgrade.stop()
+            await self._drain(parts, service)
         finally:
             started = time.perf_counter()
-            watcher.close()
+            parts.watcher.close()
             if reconciling is not None:
                 reconciling.cancel()
                 await asyncio.wait([reconciling])
-            await self._stop_serving(server, fronts)
+            await self._stop_serving(parts)
             await manager.close()
-            await pool.stop(0 if self._hurry.is_set() else settings.stop_timeout_ms / 1000)
-            await json_worker.stop()
-            close_fds([read_only])
+            await parts.pool.stop(0 if self._hurry.is_set() else settings.stop_timeout_ms / 1000)
+            await parts.json_worker.stop()
+            close_fds([parts.arena_fd])
             service.close()
             log.info("stopped", seconds=round(time.perf_counter() - started, 2))
 
-    async def _come_up(
-        self, server: HttpServer, fronts: Fronts, manager: ModelManager, pool: WorkerPool
-    ) -> None:
-        """Listen, unless systemd does, and wait for a worker per device."""
-        if not self._handover.sockets:
-            await self._listen(server, fronts)
-        manager.demand.level()  # a first worker on each device shows at once if it can be used
-        await self._unless_stopped(pool.ready())
+    # The start
 
-    async def _settle(self, server: HttpServer, fronts: Fronts, manager: ModelManager) -> None:
-        """Accept from systemd's sockets, which hold clients until models can answer them."""
-        if self._handover.sockets:
-            await self._unless_stopped(self._first_passes(manager))
-            if not self._stop_asked.is_set():
-                await self._listen(server, fronts)
-        gc.collect()
-        gc.freeze()
+    async def _come_up(self, parts: Parts, service: Service) -> None:
+        """Listen, unless others do, and wait for a worker per device."""
+        service.start()
+        await parts.server.start_for_operators(self._settings, self._kept_admin_socket())
+        if not self._patient:
+            await self._listen(parts)
+        parts.manager.demand.level()  # a first worker on each device shows at once if it works
+        await self._unless_stopped(parts.pool.ready())
+
+    async def _take_up(self, parts: Parts, service: Service, state: KeptState) -> None:
+        """Go on with what another program has left.
+
+        Raises:
+            NotTakenUp: that cannot be.
+
+        """
+        front = parts.server.front
+        front.holding = True
+        try:
+            await take_up(parts, state)
+        except Exception as error:
+            self._hurry.set()
+            raise NotTakenUp(repr(error)) from error
+        service.start()
+        service.take_up(told_ready=state.ready)
+        await parts.server.start_for_operators(self._settings, self._kept_admin_socket())
+        await self._listen(parts)
+        _keep_garbage_collector_off()
+        front.go_on()
+        for model in parts.manager.models.values():
+            model.dispatcher.pump()
+        assert self._kept is not None
+        outcome = self._outcome
+        outcome.pause_ms = (time.monotonic_ns() - self._kept.began_ns) / 1e6
+        log.info(
+            f"Upgraded from {outcome.replaced} to {__version__}, cost={outcome.pause_ms:.0f}ms",
+            workers=len(state.workers), clients=len(state.clients),
+        )  # fmt: skip
+
+    def _kept_admin_socket(self) -> AdminSocket | None:
+        """Give the operators' socket of another program, unless it shall be elsewhere by now."""
+        if self._kept is None or self._kept.sockets.operators < 0:
+            return None
+        sock = socket.socket(fileno=self._kept.sockets.operators)
+        try:
+            kept = AdminSocket(Path(self._kept.sockets.operators_path), sock)
+        except OSError:  # its file has gone
+            sock.close()
+            return None
+        if self._settings.admin_socket == self._kept.sockets.operators_path:
+            return kept
+        kept.remove()
+        return None
 
     async def _first_passes(self, manager: ModelManager) -> None:
         """Wait until each model serves or was refused; not long for one that is being written."""
@@ -167,21 +175,30 @@ class App:
         except RequestError as error:
             log.warning("accepting connections before the models are known", reason=str(error))
 
-    async def _listen(self, server: HttpServer, fronts: Fronts) -> None:
-        settings, handed = self._settings, self._handover.sockets
-        if handed:
-            own, url = [*handed], urls_of(handed, scheme=settings.scheme)
-            others = [[one.dup() for one in handed] for _ in range(settings.fronts - 1)]
-        else:
-            own, *others = listen(settings.host, settings.port, settings.fronts)
-            url = urls_of(own, settings.host, settings.scheme)
-        await server.start(own, ours=not handed)
-        fronts.start(others, server.adopt, ours=not handed)
+    async def _listen(self, parts: Parts) -> None:
+        settings = self._settings
+        (own, *others), ours = self._sockets()
+        await parts.server.start(own, ours=ours)
+        parts.fronts.start(others, parts.server.adopt, ours=ours)
         log.info(
-            "listening", url=url, by="systemd" if handed else "hotpaddle",
+            "listening", url=urls_of(own, settings.host if ours else "", settings.scheme),
+            by="hotpaddle" if ours else "systemd",
             version=__version__, pid=os.getpid(), devices=",".join(settings.devices()),
             model_repository=str(settings.model_repository),
         )  # fmt: skip
+
+    def _sockets(self) -> tuple[list[list[socket.socket]], bool]:
+        """Give each front's sockets, which listen, and whether they are ours, not systemd's."""
+        settings, handed = self._settings, self._handover.sockets
+        if self._kept is not None:
+            kept = self._kept.sockets
+            return [[socket.socket(fileno=fd) for fd in fds] for fds in kept.fronts], kept.ours
+        if handed:
+            others = [[one.dup() for one in handed] for _ in range(settings.fronts - 1)]
+            return [[*handed], *others], False
+        return listen(settings.host, settings.port, settings.fronts), True
+
+    # The end
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, object]) -> None:
         """Wait for something, or for the order to stop."""
@@ -193,20 +210,20 @@ class App:
         if doing in done:
             await doing
 
-    async def _drain(self, server: HttpServer, fronts: Fronts, service: Service) -> None:
+    async def _drain(self, parts: Parts, service: Service) -> None:
         """Fail readiness, and go on for a while, so that whoever watches it stays away."""
         settings = self._settings
         log.info("stopping: requests in flight finish first, a second signal hurries")
         service.stopping((settings.drain_ms + 2 * settings.stop_timeout_ms) / 1000)
-        server.drain()
-        fronts.drain()
+        parts.server.drain()
+        parts.fronts.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.drain_ms / 1000):
                 await self._hurry.wait()
 
-    async def _stop_serving(self, server: HttpServer, fronts: Fronts) -> None:
-        timeout_s = self._settings.stop_timeout_ms / 1000
-        both = [asyncio.create_task(one.stop(timeout_s)) for one in (server, fronts)]
+    async def _stop_serving(self, parts: Parts) -> None:
+        timeout_s, fronts = self._settings.stop_timeout_ms / 1000, parts.fronts
+        both = [asyncio.create_task(one.stop(timeout_s)) for one in (parts.server, fronts)]
         stopped = asyncio.create_task(asyncio.wait(both))
         hurry = asyncio.create_task(self._hurry.wait())
         await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
@@ -215,8 +232,8 @@ class App:
         await asyncio.wait({*both, stopped, hurry})
         await fronts.stop(0)  # those that were not waited for
 
-    def _reload(self, guard: Guard, service: Service, trigger: str) -> None:
-        guard.reread_soon()
+    def _reload(self, parts: Parts, service: Service, trigger: str) -> None:
+        parts.guard.reread_soon()
         service.reload(trigger)
 
     def stop(self) -> None:
@@ -224,6 +241,22 @@ class App:
         if self._stop_asked.is_set():
             self._hurry.set()
         self._stop_asked.set()
+
+
+def _outcome_of(kept: Kept | None) -> Outcome:
+    """Say what upgrade this program comes from."""
+    if kept is None:
+        return Outcome()
+    if kept.state is None:
+        reason = "the new program could not go on with what was there, and began anew"
+        return Outcome(kept.upgrades, Phase.REFUSED, kept.version, reason)
+    return Outcome(kept.upgrades, Phase.DONE, kept.version)
+
+
+def _keep_garbage_collector_off() -> None:
+    """Have it never look again at what is there by now."""
+    gc.collect()
+    gc.freeze()
 
 
 def _raise_descriptor_limit() -> None:

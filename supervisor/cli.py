@@ -24,6 +24,8 @@ from supervisor.fields import allowed
 from supervisor.settings import ENVIRONMENT_PREFIX, FIELDS, Settings, load_settings
 from supervisor.systemd.handover import take_handover
 from supervisor.systemd.install import install_systemd
+from supervisor.upgrade.program import VARIABLE as UPGRADE_VARIABLE
+from supervisor.upgrade.program import document_of
 
 _DESCRIPTION = "A model server for PaddlePaddle that replaces models while they serve."
 _EXAMPLES = """examples:
@@ -33,6 +35,7 @@ _EXAMPLES = """examples:
   hotpaddle status --url unix:/run/hotpaddle/admin.sock
   hotpaddle reload --wait        ends with status 1 when a version was refused
   hotpaddle rollback ocr
+  hotpaddle upgrade              after the code was upgraded: nothing is lost, nothing reloaded
   hotpaddle demo
 """
 
@@ -122,6 +125,24 @@ def build_parser() -> argparse.ArgumentParser:
     _client_options(rollback)
     rollback.set_defaults(command="rollback", run=_rollback)
 
+    upgrade = add(
+        "upgrade",
+        help="put the installed code in the running server's place",
+        description="Have the running server replaced by the code that is installed now, in the "
+        "same process: its workers with their models, its clients and their requests go on. If "
+        "the new code does not start, the old goes on. Status 1 when nothing was replaced. "
+        "SIGUSR2 to the server does the same.",
+    )
+    _client_options(upgrade)
+    upgrade.add_argument(
+        "--wait",
+        type=float,
+        default=330.0,
+        metavar="SECONDS",
+        help="wait no longer than this [%(default)g]",
+    )
+    upgrade.set_defaults(command="upgrade", run=_upgrade)
+
     manifest = add(
         "manifest",
         help="write manifest.json into a version directory",
@@ -189,6 +210,7 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     handover = take_handover(os.environ, os.getpid())
+    upgrade = os.environ.pop(UPGRADE_VARIABLE, "")
     given: dict[str, Any] = {
         name: getattr(options, name) for name in FIELDS if hasattr(options, name)
     }
@@ -196,15 +218,13 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(given, os.environ, Path(file) if file else None)
     logs.configure(settings.log_format, settings.log_level)
     faulthandler.enable(2)  # a watchdog ends a server that hangs by SIGABRT: then it shows where
-    import uvloop  # noqa: PLC0415 - only the server needs it
+    from supervisor.serve import serve, try_to_serve  # noqa: PLC0415 - keeps the others quick
 
-    from supervisor.app import App  # noqa: PLC0415 - keeps `hotpaddle status` quick
-
-    async def serve() -> None:
-        await App(settings, handover).run()
-
+    mode, document = document_of(upgrade) if upgrade else ("", -1)
+    if mode == "trial":
+        return try_to_serve(settings, document)
     with contextlib.closing(handover):
-        uvloop.run(serve())
+        serve(settings, handover, document)
     return 0
 
 
@@ -224,6 +244,10 @@ def _reload(options: argparse.Namespace) -> int:
 
 def _rollback(options: argparse.Namespace) -> int:
     return commands.rollback(_client(options), options.model, as_json=options.json)
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    return commands.upgrade(_client(options), wait_s=options.wait, as_json=options.json)
 
 
 def _manifest(options: argparse.Namespace) -> int:

@@ -19,6 +19,11 @@ from supervisor.repository.manifest import write_manifest
 
 _CLEAR: Final = "\x1b[H\x1b[2J"
 _MB: Final = 1 << 20
+_POLL_S: Final = 0.1
+_UPGRADING: Final = {
+    "trying": "the installed program is being tried ...",
+    "waiting": "waiting for what cannot be taken along (loads, TLS clients, large JSON) ...",
+}
 
 
 def status(client: AdminClient, *, as_json: bool, watch: bool, interval_s: float = 1.0) -> int:
@@ -133,6 +138,36 @@ def rollback(client: AdminClient, model: str, *, as_json: bool) -> int:
     else:
         print(f"{model}: {verdict['version']} serves, generation {verdict['generation']}")
     return 0
+
+
+def upgrade(client: AdminClient, *, wait_s: float, as_json: bool) -> int:
+    """Have the server's program replaced, and wait for it. Gives 1 when it was not."""
+    number = client.call("POST", "/admin/upgrade")["number"]
+    deadline = time.monotonic() + wait_s
+    phase = ""
+    while True:
+        outcome = client.call("GET", "/admin/upgrade")
+        over = outcome["number"] != number or outcome["phase"] in ("done", "refused")
+        if over or time.monotonic() > deadline:
+            break
+        if outcome["phase"] != phase and not as_json:
+            phase = outcome["phase"]
+            print(_UPGRADING[phase], flush=True)
+        time.sleep(_POLL_S)
+    done = over and outcome["phase"] == "done"
+    if as_json:
+        print(json.dumps(outcome))
+    elif done:
+        version = client.call("GET", "/v2")["version"]
+        print(
+            f"upgraded from {outcome['from']} to {version}; nobody was answered for "
+            f"{outcome['pause_ms']:.0f} ms"
+        )
+    elif over:
+        print(f"not upgraded: {outcome['reason']}")
+    else:
+        print(f"not upgraded within {wait_s:g} s; it goes on, see the server's log")
+    return 0 if done else 1
 
 
 def manifest(directory: Path) -> int:

@@ -111,8 +111,9 @@ class Server:
         *options: str,
         environment: dict[str, str] | None = None,
         listener: socket.socket | None = None,
+        code: Path = ROOT,
     ) -> None:
-        """Start it; `listener` is handed over as systemd does (LISTEN_FDS)."""
+        """Start the program in `code`; `listener` is handed over as systemd does (LISTEN_FDS)."""
         folder.mkdir(parents=True, exist_ok=True)
         self.repository = Repository(repository)
         self.log_path = folder / "server.log"
@@ -126,7 +127,7 @@ class Server:
                     "--model-repository", str(repository), "--port", "0",
                     "--log-format", "json", "--log-level", "debug", *options,
                 ],
-                stderr=log, stdout=log, cwd=ROOT, pass_fds=fds,
+                stderr=log, stdout=log, cwd=code, pass_fds=fds,
                 env={**os.environ, "PYTHONDEVMODE": "", **(environment or {})},
             )  # fmt: skip
         self.psutil = psutil.Process(self.process.pid)
@@ -224,6 +225,20 @@ class Server:
         answer = self.get(f"/admin/models/{model}" if model else "/admin/models")
         assert answer.status == 200, answer
         return answer.json()
+
+    def upgrade(self) -> dict[str, Any]:
+        """Ask for an upgrade in place and wait for its end; gives the outcome."""
+        number = self.post("/admin/upgrade").json()["number"]
+        return self.wait_upgraded(number)
+
+    def wait_upgraded(self, number: int, timeout_s: float = 60.0) -> dict[str, Any]:
+        def over() -> Any:
+            outcome = self.get("/admin/upgrade").json()
+            ended = outcome["number"] == number and outcome["phase"] in ("done", "refused")
+            return outcome if ended else None
+
+        outcome: dict[str, Any] = wait_for(over, f"upgrade {number} has ended", timeout_s)
+        return outcome
 
     def reload(self, wait_s: float = 60.0) -> Any:
         return self.post(f"/admin/reload?wait={wait_s:g}").json()

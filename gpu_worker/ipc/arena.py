@@ -7,8 +7,9 @@ full arena is None, which the caller turns into back-pressure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from gpu_worker.ipc.segment import Segment
 from gpu_worker.ipc.tensors import ALIGNMENT
@@ -75,7 +76,8 @@ def _round_up(size: int, page: int = 4096) -> int:
 class SlotAllocator:
     """Free lists by size class. Pure bookkeeping: no memory is touched."""
 
-    def __init__(self, plan: list[tuple[int, int]]) -> None:
+    def __init__(self, plan: Sequence[tuple[int, int]]) -> None:
+        self.plan = plan
         self._slots: list[Slot] = []
         self._free: list[list[Slot]] = []
         self._sizes = [size for size, _ in plan]
@@ -105,12 +107,30 @@ class SlotAllocator:
             if size >= needed and free:
                 slot = free.pop()
                 slot.reuse += 1
-                slot.lent = True
-                self.lent_bytes += size
-                self.lent_slots += 1
-                self.high_water_bytes = max(self.high_water_bytes, self.lent_bytes)
+                self._lend(slot)
                 return slot
         return None
+
+    def take_again(self, index: int, reuse: int) -> Slot:
+        """Lend the slot that another program has lent already, for the `reuse`th time.
+
+        Raises:
+            ValueError: there is no such slot, or it is lent.
+
+        """
+        if not 0 <= index < len(self._slots) or self._slots[index].lent:
+            raise ValueError(f"slot {index} cannot be lent again")
+        slot = self._slots[index]
+        self._free[self._sizes.index(slot.size)].remove(slot)
+        slot.reuse = reuse
+        self._lend(slot)
+        return slot
+
+    def _lend(self, slot: Slot) -> None:
+        slot.lent = True
+        self.lent_bytes += slot.size
+        self.lent_slots += 1
+        self.high_water_bytes = max(self.high_water_bytes, self.lent_bytes)
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back.
@@ -130,10 +150,36 @@ class SlotAllocator:
 class RequestArena:
     """The supervisor's side of the arena: a segment, its allocator, writable views of slots."""
 
-    def __init__(self, arena_bytes: int, largest_payload: int) -> None:
-        self.slots = SlotAllocator(plan_slots(arena_bytes, largest_payload))
-        self.segment = Segment.create("requests", self.slots.total_bytes)
+    def __init__(self, slots: SlotAllocator, segment: Segment) -> None:
+        self.slots = slots
+        self.segment = segment
         self._words = self.segment.memory.cast("Q")
+
+    @classmethod
+    def create(cls, arena_bytes: int, largest_payload: int) -> Self:
+        """Create an arena.
+
+        Raises:
+            ValueError: it is too small for two of the largest payloads.
+            OSError: there is not enough memory.
+
+        """
+        slots = SlotAllocator(plan_slots(arena_bytes, largest_payload))
+        return cls(slots, Segment.create("requests", slots.total_bytes))
+
+    @classmethod
+    def attach(cls, fd: int, plan: Sequence[tuple[int, int]]) -> Self:
+        """Take over an arena that another program has divided by `plan`; no slot is lent.
+
+        Raises:
+            ValueError: the segment is not as large as the plan.
+
+        """
+        segment = Segment.attach(fd, writable=True)
+        slots = SlotAllocator(plan)
+        if segment.size != slots.total_bytes:
+            raise ValueError(f"an arena of {segment.size} bytes, planned {slots.total_bytes}")
+        return cls(slots, segment)
 
     def payload(self, slot: Slot) -> memoryview:
         """View the payload bytes of a lent slot."""

@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from gpu_worker.ipc.doorbell import Doorbell
 from gpu_worker.ipc.response_ring import ResponseRing, span_of
@@ -153,13 +153,32 @@ def link_size(response_bytes: int) -> int:
 class SupervisorEnd:
     """Submits requests to one worker and takes its completions."""
 
-    def __init__(self, response_bytes: int) -> None:
-        self._segment = Segment.create("link", link_size(response_bytes))
-        self._layout = _Layout(self._segment.memory)
+    def __init__(
+        self, segment: Segment, submission_bell: Doorbell, completion_bell: Doorbell
+    ) -> None:
+        self._segment = segment
+        self._layout = _Layout(segment.memory)
         self.responses = self._layout.responses
         self.marks = RingMarks(response_capacity=self.responses.capacity)
-        self.submission_bell = Doorbell.create()
-        self.completion_bell = Doorbell.create()
+        self.submission_bell = submission_bell
+        self.completion_bell = completion_bell
+
+    @classmethod
+    def create(cls, response_bytes: int) -> Self:
+        """Create a link; no worker knows it yet.
+
+        Raises:
+            OSError: there is not enough memory.
+
+        """
+        segment = Segment.create("link", link_size(response_bytes))
+        return cls(segment, Doorbell.create(), Doorbell.create())
+
+    @classmethod
+    def attach(cls, rings: int, submissions: int, completions: int) -> Self:
+        """Take over the descriptors of a link that another program has made."""
+        segment = Segment.attach(rings, writable=True)
+        return cls(segment, Doorbell(submissions), Doorbell(completions))
 
     @property
     def rings_fd(self) -> int:

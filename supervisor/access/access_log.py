@@ -132,6 +132,21 @@ class AccessLog:
             with contextlib.suppress(OSError):
                 os.close(old)
 
+    @property
+    def settled(self) -> bool:
+        """Say whether nothing is being written at the moment."""
+        return self._writing is None or self._writing.done()
+
+    def waiting(self) -> bytes:
+        """Give the lines that have not been written."""
+        return b"".join(self._lines)
+
+    def take_up(self, lines: bytes) -> None:
+        """Write lines that another program has left."""
+        if lines:
+            self._lines.insert(0, lines)
+            self._flush()
+
     async def close(self) -> None:
         """Write what waits."""
         if self._timer is not None:

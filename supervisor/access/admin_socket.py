@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from supervisor.access.settings import AccessSettings
 from supervisor.errors import SettingsError
@@ -24,43 +24,55 @@ _TRY_S: Final = 1.0  # a server that lives accepts at once: the kernel does it
 class AdminSocket:
     """The listening socket."""
 
-    def __init__(self, path: str, mode: int, group: str) -> None:
+    def __init__(self, path: Path, sock: socket.socket) -> None:
+        """Take a socket over that listens.
+
+        Raises:
+            OSError: its file is not there.
+
+        """
+        self.path = path
+        self.sock = sock
+        self._file = path.stat()
+
+    @classmethod
+    def listen(cls, path: str, mode: int, group: str) -> Self:
         """Bind and listen.
 
         Raises:
             SettingsError: the path, its mode or its group cannot be had.
 
         """
-        self._path = Path(path)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._listen(mode, group)
+            _bind(sock, Path(path), mode, _group(group))
+            return cls(Path(path), sock)
         except OSError as error:  # a path that is too long has no strerror
-            self.sock.close()
+            sock.close()
             raise SettingsError(
                 f"admin_socket = {path!r}: cannot listen there: {error.strerror or error}"
             ) from error
         except SettingsError:
-            self.sock.close()
+            sock.close()
             raise
 
-    def _listen(self, mode: int, group: str) -> None:
-        gid = _group(group)
-        _make_room(self._path)
-        self.sock.setblocking(False)
-        self.sock.bind(str(self._path))
-        self._file = self._path.stat()
-        # Nobody can connect before it listens, so that no wider permissions ever count.
-        self._path.chmod(mode)
-        if gid is not None:
-            os.chown(self._path, -1, gid)
-        self.sock.listen(_BACKLOG)
-
     def remove(self) -> None:
-        """Remove the file, unless another has taken its place."""
+        """Listen no more, and remove the file, unless another has taken its place."""
+        self.sock.close()
         with contextlib.suppress(OSError):
-            if os.path.samestat(self._path.lstat(), self._file):
-                self._path.unlink()
+            if os.path.samestat(self.path.lstat(), self._file):
+                self.path.unlink()
+
+
+def _bind(sock: socket.socket, path: Path, mode: int, gid: int | None) -> None:
+    _make_room(path)
+    sock.setblocking(False)
+    sock.bind(str(path))
+    # Nobody can connect before it listens, so that no wider permissions ever count.
+    path.chmod(mode)
+    if gid is not None:
+        os.chown(path, -1, gid)
+    sock.listen(_BACKLOG)
 
 
 def listen_for_operators(settings: AccessSettings) -> AdminSocket | None:
@@ -73,7 +85,7 @@ def listen_for_operators(settings: AccessSettings) -> AdminSocket | None:
     if not settings.admin_socket:
         return None
     mode = int(settings.admin_socket_mode, 8)
-    return AdminSocket(settings.admin_socket, mode, settings.admin_socket_group)
+    return AdminSocket.listen(settings.admin_socket, mode, settings.admin_socket_group)
 
 
 def _group(name: str) -> int | None:

@@ -42,7 +42,7 @@ class Dispatcher:
         self._arena = arena
         self._queue: deque[InferRequest] = deque()
         self._loop = asyncio.get_running_loop()
-        self._deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
+        self.deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
         self._pumping = False  # a look at the queues is due
         self.held = False  # what is queued waits: for a switch of all fronts, or a lane to empty
 
@@ -118,7 +118,7 @@ class Dispatcher:
         if request.by_version and lane.closing:
             raise refusals.gone(lane)
         self._arena.stamp(request.slot, request.id)
-        self._deadlines.watch(request, request.deadline_ns)
+        self.deadlines.watch(request, request.deadline_ns)
         (lane.waiting if request.by_version else self._queue).append(request)
         if not self._pumping:  # once for all requests that one wake-up of the loop brings
             self._pumping = True
@@ -130,7 +130,7 @@ class Dispatcher:
             return
         request.answered = True
         self.counts["abandoned"] += 1
-        self._deadlines.forget(request)
+        self.deadlines.forget(request)
         self._drop_queued(request)
 
     def _expire(self, request: InferRequest) -> None:
@@ -141,7 +141,7 @@ class Dispatcher:
     def _drop_queued(self, request: InferRequest) -> None:
         """Take an answered request out of its queue; one in flight goes home with its worker."""
         if request.state is RequestState.QUEUED:
-            for queue in self._queues():
+            for queue in self.queues():
                 if request in queue:
                     queue.remove(request)
             self._free(request)
@@ -151,13 +151,14 @@ class Dispatcher:
     def _answer(self, request: InferRequest, answer: Answer) -> None:
         """Answer once; whoever takes the answer cannot harm what comes after it."""
         request.answered = True
-        self._deadlines.forget(request)
+        self.deadlines.forget(request)
         try:
             request.reply(answer)
         except Exception:
             log.exception("an answer could not be given", model=self.model)
 
-    def _queues(self) -> list[deque[InferRequest]]:
+    def queues(self) -> list[deque[InferRequest]]:
+        """Give what waits for a worker: for any version, then by lane for that one alone."""
         return [self._queue, *(lane.waiting for lane in self.generations.lanes())]
 
     def _free(self, request: InferRequest) -> None:

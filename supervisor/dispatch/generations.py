@@ -62,6 +62,10 @@ class Generations:
         self.ledger.follow(lane, self.lanes())
         return old
 
+    def take_up(self, number: int, serving: Lane | None, retained: Lane | None) -> None:
+        """Go on from where another program was."""
+        self.number, self.serving, self.retained = number, serving, retained
+
     def stop(self, why: str) -> Lane | None:
         """Serve nothing; give the lane that did."""
         old, self.serving = self.serving, None

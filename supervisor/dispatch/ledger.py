@@ -68,6 +68,15 @@ class Ledger:
             now.credit = max(limit - serving.in_flight, 0)
         return now
 
+    def take_up(self, past: ModelStatistics, lanes: Iterable[Lane]) -> None:
+        """Go on from what another program has counted; `lanes` serve or are retained."""
+        self._errors.update(past.errors)
+        self.events.update(past.events)
+        self._gone.add(past.gone)
+        for lane in lanes:
+            lane.statistics = past.versions.pop(lane.version, lane.statistics)
+            self._lanes.append(lane)
+
 
 def mark_reload(ledgers: Iterable[Ledger], *, under_way: bool) -> None:
     """Say that a reload begins or has ended: requests under way meanwhile are counted apart."""

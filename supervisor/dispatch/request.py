@@ -26,6 +26,17 @@ Reply = Callable[["InferResult | RequestError"], None]
 _ids = itertools.count(1)
 
 
+def next_id() -> int:
+    """Give an id that no request has had."""
+    return next(_ids)
+
+
+def begin_ids_at(first: int) -> None:
+    """Leave the ids below `first` to requests of another program."""
+    global _ids  # noqa: PLW0603 - one sequence in a process, whoever makes requests
+    _ids = itertools.count(first)
+
+
 class RequestState(Enum):
     """Where a request stands."""
 
@@ -75,7 +86,7 @@ class InferRequest:
         """Make a request that is enqueued now and is to be answered within `limit_s`."""
         now_ns = time.monotonic_ns()
         return cls(
-            next(_ids),
+            next_id(),
             slot,
             length,
             contract,

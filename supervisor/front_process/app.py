@@ -52,7 +52,7 @@ class FrontApp:
         """
         settings = self._arguments.settings
         guard = Guard(settings)
-        arena = RequestArena(settings.arena_mb * _MB, settings.max_request_mb * _MB)
+        arena = RequestArena.create(settings.arena_mb * _MB, settings.max_request_mb * _MB)
         read_only = arena.segment.read_only_fd()
         talk = Conversation(FrontChannel.inherited(self._arguments.channel, blocking=False))
         mirror = Mirror(arena, self._arguments.number)
@@ -88,7 +88,7 @@ class FrontApp:
             if obeying.done():
                 await obeying  # raises
             if not talk.over.is_set():
-                await listener.close()
+                await listener.close(for_good=talk.for_good)
                 await self._stop(front, talk)
                 talk.tell(counted)
         finally:

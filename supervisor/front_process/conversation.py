@@ -37,6 +37,7 @@ class Conversation:
         self.stop_asked = asyncio.Event()
         self.hurry = asyncio.Event()
         self.stop_timeout_s = 0.0
+        self.for_good = True
         self.on_closing: Callable[[], None] = lambda: None
         self.on_reread: Callable[[], None] = lambda: None
         self._channel = channel
@@ -102,10 +103,10 @@ class Conversation:
                 self.on_reread()
             case messages.Closing():
                 self.on_closing()
-            case messages.Stop(timeout_s=timeout_s):
+            case messages.Stop(timeout_s=timeout_s, for_good=for_good):
                 if self.stop_asked.is_set():
                     self.hurry.set()
-                self.stop_timeout_s = timeout_s
+                self.stop_timeout_s, self.for_good = timeout_s, for_good
                 self.stop_asked.set()
             case _:
                 self._heard.put_nowait(message)

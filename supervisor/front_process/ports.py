@@ -61,7 +61,7 @@ class Ports:
 
         """
         # In a thread: the kernel takes milliseconds to hand megabytes out.
-        link = await asyncio.to_thread(SupervisorEnd, self._response_bytes)
+        link = await asyncio.to_thread(SupervisorEnd.create, self._response_bytes)
         port = _Port(worker, link, self)
         self._ports[worker.number] = port
         self._say(messages.Link(worker.number), link.fds(self._arena_fd))

@@ -25,6 +25,7 @@ from supervisor.fronts.handle import FrontHandle
 from supervisor.fronts.stand_in import StandIn
 from supervisor.fronts.state import lane_states, model_state
 from supervisor.fronts.totals import Totals
+from supervisor.fronts.worker_links import WorkerLinks
 from supervisor.settings import Settings
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
@@ -33,7 +34,6 @@ from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
 log = structlog.get_logger()
 
 _OBEY_S: Final = 2.0  # within which a front stops sending to a version; else it is ended
-_GATHER_S: Final = 1.0  # for counts; older ones do as well
 _SILENCE_S: Final = 10.0  # without a word, though each says something every second
 _WATCH_EVERY_S: Final = 1.0
 _SHORT_LIFE_S: Final = 10.0  # a front that ends earlier is started again with a delay
@@ -60,10 +60,9 @@ class Fronts:
         self._exits: list[Exit] = []
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
-        self._draining = self._stopping = False
+        self._draining = self._stopping = self._resting = False
         self._ours = True
-        pool.on_started = self._worker_started
-        pool.on_needs_space = self._worker_needs_space
+        self.links = WorkerLinks(self.running, pool)
         pool.has_answered = lambda worker: self.totals.worker_tally(worker).answered > 0
 
     # Processes
@@ -93,7 +92,9 @@ class Fronts:
         self._numbers += 1
         self._stand_in.begin(listeners)
         try:
-            front = FrontHandle(self._numbers, self._settings, listeners, self, ours=self._ours)
+            front = FrontHandle(
+                self._numbers, self._settings, listeners, self, self.links, ours=self._ours
+            )
         except OSError as error:
             log.error("a front cannot be started", reason=error.strerror)
             self._later(_SHORT_LIFE_S, lambda: self._begin(listeners))
@@ -136,6 +137,8 @@ class Fronts:
         if self._stopping:
             return
         self._stand_in.begin(front.listeners)
+        if self._resting:
+            return
         now = self._loop.time()
         fruitful = front.listening and now - front.started_at > _SHORT_LIFE_S
         self._exits.append(Exit(now, ExitKind.FRUITFUL if fruitful else ExitKind.BARREN))
@@ -151,6 +154,28 @@ class Fronts:
         self._draining = True
         for front in self.running:
             front.say(messages.Closing())
+
+    async def rest(self, timeout_s: float) -> None:
+        """Have all fronts finish their requests and end; the supervisor accepts in their place."""
+        self._resting = True
+        for sockets in self._listeners:
+            self._stand_in.begin(sockets)
+        await asyncio.gather(*(one.stop(timeout_s, for_good=False) for one in [*self.running]))
+
+    def pause(self) -> None:
+        """Accept nothing in the place of fronts that rest."""
+        for sockets in self._listeners:
+            self._stand_in.end(sockets)
+
+    def go_on(self) -> None:
+        """Start fronts again that were put to rest."""
+        self._resting = False
+        for sockets in self._listeners:
+            self._begin(sockets)
+
+    def fds(self) -> list[list[int]]:
+        """List the descriptors of the sockets of each front."""
+        return [[sock.fileno() for sock in sockets] for sockets in self._listeners]
 
     async def stop(self, timeout_s: float) -> None:
         """Have all fronts finish their requests and end."""
@@ -246,47 +271,11 @@ class Fronts:
             )
         )
 
-    # Workers
-
-    def _worker_started(self, worker: WorkerHandle) -> None:
-        for front in self.running:
-            front.say(messages.WorkerUp(worker.number, worker.pid, worker.device))
-
     def worker_gone(self, worker: WorkerHandle) -> None:
         """Tell that a worker has ended."""
         self.totals.forget_worker(worker.number)
         for front in self.running:
             front.say(messages.WorkerGone(worker.number))
-
-    def _worker_needs_space(self, worker: WorkerHandle, number: int) -> None:
-        for front in self.running:  # the answer to one that has ended is `Detach`
-            if front.number == number:
-                front.say(messages.NeedSpace(worker.number))
-
-    def _worker(self, number: int) -> WorkerHandle | None:
-        return next((one for one in self._pool.workers if one.number == number), None)
-
-    def front_linked(self, front: FrontHandle, worker: int, fds: tuple[int, int, int, int]) -> None:
-        """Pass a front's link on to the worker."""
-        handle = self._worker(worker)
-        if handle is not None:
-            handle.attach(front.number, fds)
-
-    def front_freed_space(self, front: FrontHandle, worker: int) -> None:
-        """Wake the worker."""
-        handle = self._worker(worker)
-        if handle is not None:
-            handle.space_freed(front.number)
-
-    def front_found_hung(self, front: FrontHandle, worker: int) -> None:
-        """End a worker that gives a front no answer."""
-        handle = self._worker(worker)
-        if handle is not None:
-            log.error(
-                "worker gives a front no answer, it is ended",
-                worker=worker, pid=handle.pid, front=front.number,
-            )  # fmt: skip
-            self._pool.end_overdue(handle)
 
     def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
         """Serve a client here."""

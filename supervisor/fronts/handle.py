@@ -37,8 +37,8 @@ _COMMAND: Final = [sys.executable, "-m", "supervisor.front_process"]
 _orders = itertools.count(1)
 
 
-class FrontEvents(Protocol):
-    """Whom a front tells."""
+class LinkEvents(Protocol):
+    """Whom a front tells what concerns its links to workers."""
 
     def front_linked(self, front: FrontHandle, worker: int, fds: tuple[int, int, int, int]) -> None:
         """Take a link's descriptors to a worker; they are closed when this returns."""
@@ -48,6 +48,10 @@ class FrontEvents(Protocol):
 
     def front_found_hung(self, front: FrontHandle, worker: int) -> None:
         """Take note that a worker gives this front no answer."""
+
+
+class FrontEvents(Protocol):
+    """Whom a front tells everything else."""
 
     def front_passes_on(self, sock: socket.socket, caller: Caller) -> None:
         """Serve a client whose front can only do inferences; takes the socket over."""
@@ -68,6 +72,7 @@ class FrontHandle:
         settings: Settings,
         listeners: Sequence[socket.socket],
         events: FrontEvents,
+        links: LinkEvents,
         *,
         ours: bool,
     ) -> None:
@@ -85,6 +90,7 @@ class FrontHandle:
         self.serves = False  # it has been told to listen
         self.workers: dict[int, WorkerTally] = {}
         self._events = events
+        self._links = links
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, asyncio.Future[None]] = {}
         self._ended = asyncio.Event()
@@ -159,15 +165,15 @@ class FrontHandle:
                 self._done(self._pending.get(number))
             case messages.Link(worker=worker):
                 rings, arena, submissions, completions = fds
-                self._events.front_linked(self, worker, (rings, arena, submissions, completions))
+                self._links.front_linked(self, worker, (rings, arena, submissions, completions))
             case messages.PassOn(address=address, encrypted=encrypted):
                 if fds:  # else there are no descriptors left here; the client sees its line end
                     caller = Caller(address, encrypted)
                     self._events.front_passes_on(socket.socket(fileno=fds.pop()), caller)
             case messages.SpaceFreed(worker=worker):
-                self._events.front_freed_space(self, worker)
+                self._links.front_freed_space(self, worker)
             case messages.Hung(worker=worker):
-                self._events.front_found_hung(self, worker)
+                self._links.front_found_hung(self, worker)
             case messages.ModelCounted() | messages.FrontCounted():
                 self._count(message)
             case messages.Listening():
@@ -215,9 +221,12 @@ class FrontHandle:
         """End it at once."""
         self._process.kill()
 
-    async def stop(self, timeout_s: float) -> None:
-        """Have it finish its requests and end, and see to it."""
-        self.say(messages.Stop(timeout_s))
+    async def stop(self, timeout_s: float, *, for_good: bool = True) -> None:
+        """Have it finish its requests and end, and see to it.
+
+        Not `for_good`: the supervisor goes on to accept from its sockets.
+        """
+        self.say(messages.Stop(timeout_s, for_good))
         try:
             async with asyncio.timeout(timeout_s + 2.0):
                 await self._ended.wait()

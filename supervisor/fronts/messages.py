@@ -110,9 +110,13 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Accept nothing more, let requests finish, end with status 0. A second one hurries."""
+    """Accept nothing more, let requests finish, end with status 0. A second one hurries.
+
+    Not `for_good`: the supervisor goes on to accept from the front's sockets.
+    """
 
     timeout_s: float
+    for_good: bool = True
 
 
 # Front to supervisor

@@ -44,6 +44,15 @@ class Totals:
             done.in_flight = 0
             self._workers.setdefault(number, WorkerTally()).add(done)
 
+    def keep_past(self) -> tuple[FrontStatistics, Mapping[int, WorkerTally]]:
+        """Give what fronts had counted that have ended, for another program; by worker, too."""
+        return self._past, self._workers
+
+    def take_up(self, past: FrontStatistics, workers: Mapping[int, WorkerTally]) -> None:
+        """Go on from what fronts of another program had counted."""
+        self._past.add(past)
+        self._workers.update(workers)
+
     def settle(self, dispatcher: Dispatcher) -> None:
         """Count versions that are not loaded any more as gone."""
         past = self._past.models.get(dispatcher.model)

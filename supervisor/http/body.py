@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
@@ -19,6 +19,7 @@ from gpu_worker.ipc.arena import RequestArena, Slot
 from gpu_worker.ipc.tensors import align
 from supervisor.errors import BadRequest, BodyTimeout, Overloaded, TooLarge, UnsupportedEncoding
 from supervisor.http.codec.decoded import HEADER_LENGTH
+from supervisor.kept.clients import KeptBody
 
 _CHUNK: Final = 1 << 16  # decompressed bytes per step
 
@@ -45,6 +46,21 @@ class Body:
         assert self.slot is not None
         slot, self.slot = self.slot, None
         return slot
+
+    def keep(self, missing: int) -> KeptBody:
+        """Give what another program needs to go on with it; `missing` bytes have not arrived."""
+        assert self.slot is not None
+        return KeptBody(self.slot.index, self.slot.reuse, self.at, self.length, missing)
+
+    @classmethod
+    def take_up(cls, arena: RequestArena, kept: KeptBody) -> Self:
+        """Go on with what another program has begun.
+
+        Raises:
+            ValueError: the slot is not there, or lent to somebody else.
+
+        """
+        return cls(arena, arena.slots.take_again(kept.slot, kept.reuse), kept.at, kept.length)
 
     def drop(self) -> None:
         """Give the slot back, if it is still the body's."""

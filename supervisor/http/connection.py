@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from supervisor.access.caller import Caller, caller_of
-from supervisor.errors import HeadTimeout, Overloaded, RequestError
+from supervisor.access.caller import NOBODY, Caller, caller_of
+from supervisor.dispatch.request import InferRequest
+from supervisor.errors import Overloaded, RequestError
+from supervisor.http.detour import Detour
 from supervisor.http.direct_socket import DirectSocket
-from supervisor.http.exchange import Exchange
-from supervisor.http.front import Front, SlowPath
-from supervisor.http.heads import LARGEST_HEAD, UNKNOWN, Head
+from supervisor.http.front import Front
+from supervisor.http.head_watch import HeadWatch
+from supervisor.http.heads import LARGEST_HEAD, Head
 from supervisor.http.last_words import last_words
+from supervisor.http.movable_exchange import MovableExchange
+from supervisor.kept.clients import KeptClient, KeptExchange
 
 _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
@@ -31,21 +35,25 @@ _FAST: Final = b"POST /v2/models/"
 class Connection(asyncio.BufferedProtocol):
     """One client's connection."""
 
-    def __init__(self, front: Front, caller: Caller | None = None) -> None:
-        """`caller` is who asks, where the transport does not tell."""
+    def __init__(
+        self, front: Front, caller: Caller | None = None, *, requests: int = 0, held: bytes = b""
+    ) -> None:
+        """`caller`: who asks, if the transport does not tell; the rest is of another program."""
         self._front = front
-        self._caller = caller
-        self._exchange = Exchange(front, self)
+        self.caller = caller or NOBODY
+        self._direct = caller is None  # others are counted where they come from, or never
+        self._exchange = MovableExchange(front, self)
+        self._detour = Detour(front)
+        self._head_watch = HeadWatch(front, self, self._detour)
         self._scratch = front.scratch  # where what is no body's rest comes
         self._elsewhere = False  # the slow path has it for good, or nobody
-        self._held = b""  # bytes of what comes next
+        self._held = held  # bytes of what comes next
+        self._raw_head = b""  # of the request under way
         self._reading = False
         self._paused = False
         self._choked = False  # the client does not read what it is sent
-        self._forward = 0  # bytes of a body that still go to the slow path
-        self._slow_path: SlowPath | None = None
-        self._requests = 0
-        self._begun_before = -1  # requests that the slow path had begun when a head began; or none
+        self._leaving = False  # it ends with the answer to the next request
+        self._requests = requests
         self._seen_ns = self._active_ns = time.monotonic_ns()  # of a head; of bytes either way
 
     # The transport
@@ -54,18 +62,17 @@ class Connection(asyncio.BufferedProtocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._socket = DirectSocket(transport)
-        counted = self._caller is None  # others are counted where they come from, or never
-        self._caller = self._caller or caller_of(transport)
+        if self._direct:
+            self.caller = caller_of(transport)
         tcp_keepalive(self._transport)
-        if not self._front.welcome(self, counted=counted):
+        if not self._front.welcome(self, counted=self._direct):
             self._send_away(Overloaded("there are too many connections (max_connections)"))
         elif self._front.closed:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of whatever is under way: nobody waits for it."""
-        if self._slow_path is not None:
-            self._slow_path.connection_lost(exc)
+        self._detour.connection_lost(exc)
         self._exchange.give_up()
         self._elsewhere = True
         self._front.forget(self)
@@ -73,14 +80,12 @@ class Connection(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Take no further request from a client that does not read its answers."""
         self._choked = True
-        if self._slow_path is not None:
-            self._slow_path.pause_writing()
+        self._detour.pause_writing()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._choked = False
-        if self._slow_path is not None:
-            self._slow_path.resume_writing()
+        self._detour.resume_writing()
         if not self._exchange.busy and not self._reading:
             self._go_on()
 
@@ -98,43 +103,18 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def _idle(self) -> bool:
-        return not self._exchange.busy and self._slow_path_idle()
+        return not self._exchange.busy and self._detour.idle
 
     def head_is_late(self) -> None:
         """End a connection on which a head has begun and not ended in time."""
-        before, self._begun_before = self._begun_before, -1
-        slow_path = self._slow_path
-        if self._elsewhere and (
-            slow_path is None or slow_path.begun != before or not slow_path.idle
-        ):
-            return  # it has ended: only the slow path could tell
-        if not self._elsewhere and not self._slow_path_idle():
-            self._watch_head()  # another's answer is under way, nobody else may write
-            return
-        self._send_away(
-            HeadTimeout(
-                f"the head did not arrive within {self._front.limits.head_timeout_s:g} s "
-                "(head_timeout_ms)"
-            )
-        )
+        error = self._head_watch.time_is_up(elsewhere=self._elsewhere)
+        if error is not None:
+            self._send_away(error)
 
     def _send_away(self, error: RequestError) -> None:
         self._elsewhere = True
         self._transport.write(last_words(error))
         self._transport.close()
-
-    def _watch_head(self) -> None:
-        """Take note that a head has begun, which may take its time."""
-        begun = 0 if self._slow_path is None else self._slow_path.begun
-        if self._begun_before != begun:
-            self._begun_before = begun
-            timeout_ns = int(self._front.limits.head_timeout_s * 1_000_000_000)
-            self._front.late_heads.watch(self, time.monotonic_ns() + timeout_ns)
-
-    def _watch_head_elsewhere(self, slow_path: SlowPath) -> None:
-        """Do so, unless the bytes belong to a request that has begun."""
-        if slow_path.idle or not slow_path.begun:
-            self._watch_head()
 
     def cut_off(self) -> None:
         """End it, whatever is under way."""
@@ -156,14 +136,15 @@ class Connection(asyncio.BufferedProtocol):
             return
         data = bytes(self._scratch[:nbytes])
         if self._elsewhere:
-            if self._slow_path is not None:
+            if self._detour.open:
                 self._seen_ns = time.monotonic_ns()
-                self._watch_head_elsewhere(self._slow_path)
-                self._slow_path.data_received(data)
+                self._head_watch.bytes_went_elsewhere()
+                self._detour.pass_all(data)
             return
         if self._held:
             data = self._held + data
-        if self._exchange.busy or self._choked:
+        waits = self._front.holding and not self._detour.under_way
+        if waits or self._exchange.busy or self._choked:
             self._hold(data)
             return
         self._held = b""
@@ -178,6 +159,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Take up what was held."""
+        if self._front.holding:
+            return
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -195,20 +178,23 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self, data: bytes) -> bytes:
         """Take one request, or what there is of it; gives the bytes behind it."""
-        if self._forward:
-            return self._pass_on(data, self._forward)
+        if self._detour.under_way:
+            return self._detour.pass_on(data)
         end = data.find(_END) + len(_END)
         if end < len(_END):
             if len(data) < LARGEST_HEAD and _FAST.startswith(data[: len(_FAST)]):
                 self._held = data
-                self._watch_head()
+                self._head_watch.head_began()
                 return b""
             return self._leave(data)
-        head = self._front.heads.read(data[:end])
-        self._count_request()
+        self._raw_head = raw_head = data[:end]
+        head = self._front.heads.read(raw_head)
+        self._seen_ns = time.monotonic_ns()
+        self._requests += 1
+        self._head_watch.head_ended()
         if head.length < 0:
             return self._leave(data)
-        if self._requests >= self._front.limits.requests > 0:
+        if self._requests >= self._front.limits.requests > 0 or self._leaving:
             head = replace(head, keep_alive=False)
         if self._is_fast(head):
             found = self._front.find_lane(head)
@@ -217,55 +203,67 @@ class Connection(asyncio.BufferedProtocol):
                 rest = self._exchange.begin(head, *found, data, end)
                 if rest is not None:
                     return rest
-        self._open_slow_path().begin(head)
-        return self._pass_on(data, end + head.length)
-
-    def _count_request(self) -> None:
-        """Take note that a head has arrived."""
-        self._seen_ns = time.monotonic_ns()
-        self._requests += 1
-        if self._begun_before >= 0:
-            self._begun_before = -1
-            self._front.late_heads.forget(self)
+        return self._detour.begin(self._transport, self.caller, head, data, end + head.length)
 
     def _is_fast(self, head: Head) -> bool:
         if not head.fast or head.length > self._front.largest_body:
             return False
-        return (head.admitted or self.caller.operator) and self._slow_path_idle()
-
-    @property
-    def caller(self) -> Caller:
-        """Say who is at the other end."""
-        assert self._caller is not None
-        return self._caller
-
-    # The slow path
-
-    def _slow_path_idle(self) -> bool:
-        return not self._forward and (self._slow_path is None or self._slow_path.idle)
-
-    def _open_slow_path(self) -> SlowPath:
-        if self._slow_path is None:
-            assert self._front.slow_path is not None
-            self._slow_path = self._front.slow_path(self.caller)
-            self._slow_path.connection_made(self._transport)
-        return self._slow_path
-
-    def _pass_on(self, data: bytes, length: int) -> bytes:
-        """Give one request of `length` bytes, or the rest of one, to the slow path."""
-        slow_path = self._open_slow_path()
-        self._forward = max(length - len(data), 0)
-        slow_path.data_received(data[:length])
-        return data[length:]
+        return (head.admitted or self.caller.operator) and self._detour.idle
 
     def _leave(self, data: bytes) -> bytes:
         """Give it to the slow path for good: only aiohttp can tell where a request ends."""
         self._elsewhere = True
-        slow_path = self._open_slow_path()
-        self._watch_head_elsewhere(slow_path)
-        slow_path.begin(UNKNOWN)
-        slow_path.data_received(data)
+        self._head_watch.bytes_went_elsewhere()
+        self._detour.begin_for_good(self._transport, self.caller, data)
         return b""
+
+    # From one program to the next
+
+    def hold(self) -> None:
+        """Take nothing up, for now: the kernel keeps what comes, but for what is elsewhere."""
+        if not self._elsewhere and self._detour.idle and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take up what was held."""
+        if not self._exchange.busy and not self._reading:
+            self._go_on()
+        elif self._paused and not self._held:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def leave(self) -> None:
+        """End with the answer to the next request."""
+        self._leaving = True
+        self._detour.end_after_this()
+
+    @property
+    def stays(self) -> bool:
+        """Say whether no other program can ever take it over: it has to leave."""
+        return self._elsewhere or self._socket.fd < 0
+
+    @property
+    def movable(self) -> bool:
+        """Say whether another program can take it over as it is."""
+        return (
+            not self.stays
+            and (self._direct or self.caller.operator)
+            and self._detour.idle
+            and self._exchange.movable
+            and not self._transport.get_write_buffer_size()
+        )
+
+    def keep(self) -> KeptClient:
+        """Give what another program needs to go on with it, if it is movable."""
+        self._socket.expect(0)  # it would not know of a mark
+        held, exchange = self._held, self._exchange.keep(self._raw_head)
+        return KeptClient(self._socket.fd, self.caller.operator, self._requests, held, exchange)
+
+    def take_up(self, kept: KeptExchange, requests: Mapping[int, InferRequest]) -> None:
+        """Go on with what another program has begun; `requests` by their ids."""
+        self._raw_head = kept.head
+        self._held = self._exchange.take_up(kept, requests, self._held)
 
     # Bodies and answers
 

@@ -22,15 +22,16 @@ class DirectSocket:
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         encrypted = transport.get_extra_info("sslcontext") is not None
         sock = None if encrypted else transport.get_extra_info("socket")
-        self._fd = -1 if sock is None else sock.fileno()
+        # -1: it is encrypted, or closed
+        self.fd = -1 if sock is None else sock.fileno()
         self._low_water = LowWater(sock)
 
     def receive(self, into: memoryview) -> int:
         """Read at once; gives how much, 0 where nothing is there or it ended."""
-        if self._fd < 0:
+        if self.fd < 0:
             return 0
         try:
-            return os.readv(self._fd, (into,))
+            return os.readv(self.fd, (into,))
         except OSError:  # nothing is there yet, or the client has gone: the transport will say so
             return 0
 
@@ -41,8 +42,8 @@ class DirectSocket:
     def bytes_waiting(self) -> bool:
         """Say whether the kernel holds bytes that the loop has not read yet."""
         count = bytearray(4)
-        if self._fd >= 0:
-            fcntl.ioctl(self._fd, termios.FIONREAD, count)
+        if self.fd >= 0:
+            fcntl.ioctl(self.fd, termios.FIONREAD, count)
         return any(count)
 
     def write(self, parts: Sequence[Any]) -> int:
@@ -52,9 +53,9 @@ class DirectSocket:
             OSError: the client has gone.
 
         """
-        if self._fd < 0:
+        if self.fd < 0:
             return 0
         try:
-            return os.writev(self._fd, parts)
+            return os.writev(self.fd, parts)
         except BlockingIOError:
             return 0

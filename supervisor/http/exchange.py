@@ -11,19 +11,19 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from gpu_worker.ipc.tensors import table_size
 from supervisor.access.access_log import GONE
-from supervisor.access.caller import Caller
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.result import Answer, InferResult
 from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
 from supervisor.http.body import Body, start_of
+from supervisor.http.client import Client
 from supervisor.http.codec.answer_form import AnswerForm
 from supervisor.http.codec.plan import InferPlan
 from supervisor.http.front import Front
@@ -33,23 +33,6 @@ from supervisor.http.placing import place
 from supervisor.http.tracing import tell_failure
 
 log = structlog.get_logger()
-
-
-class Client(Protocol):
-    """Whom an exchange answers."""
-
-    def receive(self, into: memoryview) -> int:
-        """Read what has arrived already; gives how much, 0 for nothing."""
-
-    def expect(self, missing: int) -> None:
-        """Take note of how many bytes of a body are still to come."""
-
-    @property
-    def caller(self) -> Caller:
-        """Say who it is."""
-
-    def send(self, parts: Sequence[Any], *, close: bool) -> None:
-        """Write an answer; the exchange is over."""
 
 
 class Exchange:
@@ -117,11 +100,15 @@ class Exchange:
         if have == length:
             self._decode()
         else:
-            self.filling = payload[start + have : start + length]
-            self._client.expect(length - have)
-            timeout_ns = int(self._front.body_timeout_s * 1_000_000_000)
-            self._front.late_bodies.watch(self, time.monotonic_ns() + timeout_ns)
+            self._fill(payload[start + have : start + length])
         return data[end:]
+
+    def _fill(self, missing: memoryview) -> None:
+        """Have what is missing of the body come."""
+        self.filling = missing
+        self._client.expect(len(missing))
+        timeout_ns = int(self._front.body_timeout_s * 1_000_000_000)
+        self._front.late_bodies.watch(self, time.monotonic_ns() + timeout_ns)
 
     def filled(self, nbytes: int) -> None:
         """Take note of bytes that came into `filling`."""

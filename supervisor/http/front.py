@@ -93,6 +93,7 @@ class Front:
         self.body_timeout_s = body_timeout_s
         self.draining = False  # each connection ends with its next answer
         self.closed = False
+        self.holding = False  # no connection takes up anything: another program shall
         self.guard = guard
         self.limits = limits
         self.access_log: AccessLog | None = None
@@ -191,6 +192,27 @@ class Front:
         before = time.monotonic_ns() - int(self.limits.idle_timeout_s * 1_000_000_000)
         for connection in list(self.connections):
             connection.close_if_idle(since_ns=before)
+
+    def hold(self) -> None:
+        """Take up nothing, until `go_on`: the kernel keeps what clients send."""
+        self.holding = True
+        for connection in self.connections:
+            connection.hold()
+
+    def go_on(self) -> None:
+        """Take up what was held."""
+        self.holding = False
+        for connection in list(self.connections):
+            connection.go_on()
+
+    def immovable(self) -> list[Connection]:
+        """List the connections that no other program could take over as they are."""
+        return [connection for connection in self.connections if not connection.movable]
+
+    @property
+    def settled(self) -> bool:
+        """Say whether no task is under way for a connection."""
+        return not self._tasks
 
     def drain(self) -> None:
         """End each connection with its next answer; all else goes on."""

@@ -49,6 +49,7 @@ class Head:
 
 
 UNKNOWN: Final = Head(-1)
+LAST: Final = Head(-1, keep_alive=False)  # of a connection that ends with its next answer
 
 
 class Heads:

@@ -45,7 +45,7 @@ class Listener:
         self._handshake_timeout_s = handshake_timeout_s
         self._make = make
         self._sockets: list[socket.socket] = []
-        self._ours = True
+        self.ours = True
         self._servers: list[asyncio.Server] = []
         self._context: ssl.SSLContext | None = None
         self._renewing = asyncio.Lock()
@@ -53,7 +53,7 @@ class Listener:
 
     async def accept_from(self, sockets: Iterable[socket.socket], *, ours: bool) -> None:
         """Accept from sockets that listen, which are taken over; those not `ours` are systemd's."""
-        self._sockets, self._ours = [*sockets], ours
+        self._sockets, self.ours = [*sockets], ours
         self._context = self._guard.tls
         self._servers = await self._listen(self._context)
         self._guard.when_changed(self.renew)
@@ -66,7 +66,7 @@ class Listener:
                 server = await loop.create_server(
                     self._make,
                     sock=one.dup(),
-                    backlog=BACKLOG if self._ours else _LARGEST_BACKLOG,
+                    backlog=BACKLOG if self.ours else _LARGEST_BACKLOG,
                     ssl=context,
                     ssl_handshake_timeout=self._handshake_timeout_s if context else None,
                     ssl_shutdown_timeout=_SHUTDOWN_S if context else None,
@@ -96,7 +96,7 @@ class Listener:
         """
         async with self._renewing:
             context = self._guard.tls
-            if self._closed or context is self._context:
+            if not self._servers or context is self._context:  # paused, or closed
                 return
             try:
                 servers = await self._listen(context)
@@ -110,10 +110,35 @@ class Listener:
             _close(old)
             log.info("new connections meet new certificates")
 
-    async def close(self) -> None:
-        """Accept nothing more; what was accepted has been made a connection when this returns."""
+    def fds(self) -> list[int]:
+        """List the descriptors of the sockets."""
+        return [one.fileno() for one in self._sockets]
+
+    async def pause(self) -> None:
+        """Accept nothing for now: who connects waits in the kernel's queue.
+
+        What was accepted has been made a connection when this returns, but for handshakes of TLS.
+        """
+        _close(self._servers)
+        self._servers = []
+        await _turns()
+
+    async def go_on(self) -> None:
+        """Accept again.
+
+        Raises:
+            OSError: that cannot be.
+
+        """
+        self._servers = await self._listen(self._context)
+
+    async def close(self, *, for_good: bool = True) -> None:
+        """Accept nothing more; what was accepted has been made a connection when this returns.
+
+        Not `for_good`: others go on to accept from these sockets.
+        """
         self._closed = True
-        if self._ours:
+        if self.ours and for_good:
             for one in self._sockets:
                 _let_nobody_in(one)
             with contextlib.suppress(TimeoutError):

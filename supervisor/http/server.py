@@ -21,23 +21,21 @@ from aiohttp import web
 from supervisor import __version__
 from supervisor.access.access_log import GONE
 from supervisor.access.admin_socket import AdminSocket, listen_for_operators
-from supervisor.access.caller import NOBODY, OPERATOR, Caller
+from supervisor.access.caller import OPERATOR, Caller
 from supervisor.access.policy import call_of
 from supervisor.access.settings import AccessSettings
 from supervisor.errors import MethodNotAllowed, RequestError
 from supervisor.http.answers import answer_error, answer_json, answer_request_error
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
-from supervisor.http.heads import Head
 from supervisor.http.listener import Listener
 from supervisor.http.router import Router
+from supervisor.http.slow_server import SlowProtocol, SlowServer
 from supervisor.lifecycle.model_manager import ModelManager
 
 log = structlog.get_logger()
 
-_NEVER_S: Final = 1e9  # the front closes idle connections; aiohttp does not see all requests
 _SHUTDOWN_S: Final = 1.0  # for aiohttp's own tasks, once their connections have ended
-_LINGER_S: Final = 5.0  # how long a refused body is read on, so that the client sees the answer
 EXTENSIONS: Final = (
     "binary_tensor_data",
     "model_repository",
@@ -45,56 +43,6 @@ EXTENSIONS: Final = (
     "model_configuration",
     "statistics",
 )
-
-
-class _Protocol(web.RequestHandler):
-    """aiohttp's connection, with our form of an error for what is no HTTP at all."""
-
-    __slots__ = ("begun", "caller", "last")
-
-    def __init__(self, server: web.Server, caller: Caller, **options: Any) -> None:
-        super().__init__(server, **options)
-        self.caller = caller
-        self.begun = 0
-        self.last = False  # the request that has begun last is the connection's last one
-
-    @property
-    def idle(self) -> bool:
-        """Say whether the last request has been answered and the next one has not come."""
-        return self._waiter is not None and not self._waiter.done()
-
-    def begin(self, head: Head) -> None:
-        """Take note of the connection's last request; aiohttp reads them itself."""
-        self.last = self.last or not head.keep_alive
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer a request that could not be parsed, or a handler that broke."""
-        del request, exc
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionResetError
-        text = _malformed(message) if status < 500 and message else "internal error"
-        response = answer_error(text, status)
-        response.force_close()
-        return response
-
-
-def _malformed(message: str) -> str:
-    """Make one line of what the parser says, whose last line only points into the one before."""
-    lines = [line.strip() for line in message.splitlines() if line.strip(" ^")]
-    return f"malformed HTTP: {' '.join(lines)}"[:300]
-
-
-class _Server(web.Server):
-    """Hands connections to `_Protocol`."""
-
-    def __call__(self, caller: Caller = NOBODY) -> _Protocol:
-        return _Protocol(self, caller, loop=self._loop, **self._kwargs)
 
 
 class HttpServer:
@@ -106,15 +54,8 @@ class HttpServer:
         self.router.add("GET", "v2/health/live", self._live)
         self.router.add("GET", "v2/health/ready", self._ready)
         self._manager = manager
-        self._front = front
-        self._server = _Server(
-            self._handle,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            lingering_time=_LINGER_S,
-            keepalive_timeout=_NEVER_S,
-        )
+        self.front = front
+        self._server = SlowServer(self._handle)
         front.slow_path = self._server
         self._listener = Listener(
             front.guard, front.limits.head_timeout_s, lambda: Connection(front)
@@ -126,18 +67,54 @@ class HttpServer:
         """Accept connections; sockets that are not `ours` are systemd's."""
         await self._listener.accept_from(sockets, ours=ours)
 
-    async def start_for_operators(self, settings: AccessSettings) -> None:
+    async def start_for_operators(
+        self, settings: AccessSettings, kept: AdminSocket | None = None
+    ) -> None:
         """Accept connections on the operators' unix socket, where there shall be one.
+
+        `kept` is that of another program, which has left it.
 
         Raises:
             SettingsError: it cannot be had.
 
         """
-        self._admin_socket = listen_for_operators(settings)
+        self._admin_socket = kept or listen_for_operators(settings)
+        await self._accept_operators()
+
+    async def _accept_operators(self) -> None:
         if self._admin_socket is not None:
             self._operators = await asyncio.get_running_loop().create_unix_server(
-                lambda: Connection(self._front, OPERATOR), sock=self._admin_socket.sock
+                lambda: Connection(self.front, OPERATOR), sock=self._admin_socket.sock.dup()
             )
+
+    # From one program to the next
+
+    async def pause(self) -> None:
+        """Accept nothing for now: who connects waits in the kernel's queues."""
+        if self._operators is not None:
+            self._operators.close()
+        await self._listener.pause()
+
+    async def go_on(self) -> None:
+        """Accept again.
+
+        Raises:
+            OSError: that cannot be.
+
+        """
+        await self._listener.go_on()
+        await self._accept_operators()
+
+    def sockets(self) -> tuple[list[int], bool]:
+        """Give the descriptors that listen, and whether they are ours."""
+        return self._listener.fds(), self._listener.ours
+
+    def operators_socket(self) -> tuple[int, str]:
+        """Give the descriptor that listens for operators, -1 for none, and its path."""
+        one = self._admin_socket
+        return (-1, "") if one is None else (one.sock.fileno(), str(one.path))
+
+    # Its end
 
     def adopt(self, sock: socket.socket, caller: Caller | None) -> None:
         """Serve a connection in a front's place; takes the socket over.
@@ -152,15 +129,13 @@ class HttpServer:
                 if caller is None:
                     await self._listener.take(sock)
                 else:
-                    await loop.connect_accepted_socket(
-                        lambda: Connection(self._front, caller), sock
-                    )
+                    await loop.connect_accepted_socket(lambda: Connection(self.front, caller), sock)
 
-        self._front.spawn(adopt())
+        self.front.spawn(adopt())
 
     def drain(self) -> None:
         """Fail readiness and end each connection with its next answer; all else goes on."""
-        self._front.drain()
+        self.front.drain()
 
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, let requests finish, close connections."""
@@ -171,13 +146,13 @@ class HttpServer:
         if self._admin_socket is not None:
             self._admin_socket.remove()
         try:
-            await self._front.stop(timeout_s)
+            await self.front.stop(timeout_s)
             await self._server.shutdown(_SHUTDOWN_S)
         finally:
-            await self._front.close_log()
+            await self.front.close_log()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        protocol = cast("_Protocol", request.protocol)
+        protocol = cast("SlowProtocol", request.protocol)
         protocol.begun += 1
         path = request.raw_path.split("?", 1)[0]
         if not path.startswith("/"):  # in absolute form, as a proxy may send it
@@ -188,8 +163,8 @@ class HttpServer:
         except (asyncio.CancelledError, ConnectionError):
             self._note(request, path, begun_ns, None)
             raise
-        most = self._front.limits.requests
-        if self._front.draining or protocol.last or protocol.begun >= most > 0:
+        most = self.front.limits.requests
+        if self.front.draining or protocol.last or protocol.begun >= most > 0:
             response.force_close()
         self._note(request, path, begun_ns, response)
         return response
@@ -200,7 +175,7 @@ class HttpServer:
         try:
             handler, names = self.router.find(request.method, path)
             authorizations = request.headers.getall("Authorization", ())
-            self._front.guard.check(call_of(path), caller, authorizations)
+            self.front.guard.check(call_of(path), caller, authorizations)
             return await handler(request, **names)
         except MethodNotAllowed as error:
             response = answer_request_error(error)
@@ -224,15 +199,15 @@ class HttpServer:
         response: web.StreamResponse | None,
     ) -> None:
         """Write a line in the access log, where there is one; None: the client has gone."""
-        if self._front.access_log is None:
+        if self.front.access_log is None:
             return
         model = ""
         match path.strip("/").split("/"):
             case ["v2", "models", name, _, *_] | ["v2", "repository", "models", name, _]:
                 model = unquote(name)
         infers = request.method == "POST" and path.endswith("/infer")
-        self._front.access_log.add(
-            cast("_Protocol", request.protocol).caller,
+        self.front.access_log.add(
+            cast("SlowProtocol", request.protocol).caller,
             "infer" if infers else f"{request.method} {path[:200]}",
             GONE if response is None else response.status,
             begun_ns,
@@ -254,7 +229,7 @@ class HttpServer:
 
     async def _ready(self, request: web.BaseRequest) -> web.StreamResponse:
         del request
-        if self._front.draining:
+        if self.front.draining:
             return answer_error("not ready: stopping", 503, 1)
         if self._manager.ready:
             return answer_json({"ready": True})

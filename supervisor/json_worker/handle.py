@@ -69,7 +69,7 @@ class JsonWorker:
         self._restart: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._start(SupervisorEnd(response_bytes))
+        self._start(SupervisorEnd.create(response_bytes))
 
     def _start_again(self) -> None:
         self._restart = None
@@ -80,7 +80,7 @@ class JsonWorker:
     async def _start_in_background(self) -> None:
         """Start a new child; the kernel takes milliseconds to hand out its memory."""
         try:
-            link = await asyncio.to_thread(SupervisorEnd, self._response_bytes)
+            link = await asyncio.to_thread(SupervisorEnd.create, self._response_bytes)
             if self._stopping:
                 link.close()
                 return

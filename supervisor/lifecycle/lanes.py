@@ -206,6 +206,11 @@ class Lanes:
                 return device_index
         return None
 
+    @property
+    def at_rest(self) -> bool:
+        """Say whether no lane drains, goes, or is being repaired."""
+        return not self._tasks
+
     # Tasks
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -8,7 +8,6 @@ loop, file I/O in a thread.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -37,8 +36,6 @@ Traffic = Callable[[Dispatcher], Sequence[Shapes]]
 # Gives up a retained lane on a device for a model; false when there is none to give up.
 Reclaim = Callable[[int, str], Awaitable[bool]]
 
-_load_ids = itertools.count(1)
-
 
 class Loader:
     """Brings versions up in spares."""
@@ -51,6 +48,7 @@ class Loader:
         self._reclaim = reclaim
         self._traffic = traffic
         self._staged: dict[Lane, StagedVersion] = {}
+        self.next_load = 1  # id of the next load of a worker
         self._closing: set[asyncio.Future[None]] = set()  # staged bytes that are being given back
         self._urgent: Counter[int] = Counter()  # devices on which a serving lane lacks a worker
 
@@ -151,6 +149,14 @@ class Loader:
             worker.hold(lane)
         return lane
 
+    def staged(self, lane: Lane) -> StagedVersion:
+        """Give the staged bytes of a lane."""
+        return self._staged[lane]
+
+    def take_up(self, lane: Lane, staged: StagedVersion) -> None:
+        """Go on with a lane that another program has loaded."""
+        self._staged[lane] = staged
+
     def forget(self, lane: Lane) -> None:
         """Give the staged bytes of a lane back."""
         # In a thread: the kernel takes a while to take a large model's pages back.
@@ -175,9 +181,10 @@ class Loader:
             if record.state is VersionState.LOADING:
                 record.move(VersionState.WARMING)
 
+        load_id, self.next_load = self.next_load, self.next_load + 1
         return await worker.load(
             Load(
-                next(_load_ids),
+                load_id,
                 staged.suffix,
                 settings=asdict(settings.predictor()),
                 batching=asdict(settings.batching()),

@@ -62,10 +62,11 @@ class ModelManager:
             settings.settle_ms / 1000, self._loop.time, trust_ctime=trust_ctime
         )
         self.demand = Demand(pool, settings.spares)
-        self._lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
-        room = Room(settings, self._lanes, pool)
-        self._promotion = Promotion(self._lanes, self.demand, arena, self._newest, room)
+        self.lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
+        room = Room(settings, self.lanes, pool)
+        self._promotion = Promotion(self.lanes, self.demand, arena, self._newest, room)
         self._triggers = Triggers()
+        self._passing = False
 
     # Asking for a look
 
@@ -87,6 +88,7 @@ class ModelManager:
         """Reconcile for ever. One broken pass is logged and does not end the loop."""
         while True:
             trigger, waiters = await self._triggers.take()
+            self._passing = True
             try:
                 verdicts = await self._pass(trigger)
             except Exception:
@@ -96,6 +98,7 @@ class ModelManager:
                     if not waiter.done():
                         waiter.set_result(verdicts)
             finally:
+                self._passing = False
                 refuse_all(waiters)
 
     async def _pass(self, trigger: str) -> Verdicts:
@@ -157,14 +160,14 @@ class ModelManager:
             refuse(model, record, VersionRejected("missing", wish.reason), trigger)
             verdict = Verdict(model.name, Outcome.REFUSED, wish.version, 0, wish.reason)
         elif action is ActionKind.SWITCH_BACK:
-            async with self._lanes.fronts.held(model.dispatcher):
+            async with self.lanes.fronts.held(model.dispatcher):
                 if next_action(wish, model.snapshot()) is action:  # it still stands
                     verdict = switch_back(
-                        self._lanes, model, "the repository asks for it again", trigger
+                        self.lanes, model, "the repository asks for it again", trigger
                     )
         elif action is ActionKind.LOAD and isinstance(wish, Wish):
             ledgers = [one.dispatcher.ledger for one in self.models.values()]
-            with self._lanes.fronts.reloading(ledgers):
+            with self.lanes.fronts.reloading(ledgers):
                 verdict = await self._promotion.bring_up(model, wish, trigger)
             if verdict.outcome is Outcome.PENDING:
                 self.look("superseded")
@@ -232,8 +235,8 @@ class ModelManager:
 
         """
         model = self.model(name)
-        async with self._lanes.fronts.held(model.dispatcher):
-            return roll_back(self._lanes, model)
+        async with self.lanes.fronts.held(model.dispatcher):
+            return roll_back(self.lanes, model)
 
     async def load(self, name: str) -> Verdict:
         """Bring a model into service as the repository says, whatever was refused before.
@@ -263,7 +266,7 @@ class ModelManager:
         if model.dispatcher.serving is not None:
             model.note("unloaded", model.dispatcher.serving.version)
             log.info("Unloaded by request", model=name, version=model.dispatcher.serving.version)
-        self._lanes.stop_serving(model, "it was unloaded by request")
+        self.lanes.stop_serving(model, "it was unloaded by request")
 
     @property
     def ready(self) -> bool:
@@ -277,7 +280,15 @@ class ModelManager:
         """Say whether the repository could not be read even once."""
         return bool(self.repository_problem) and not self.models
 
+    def rest(self) -> bool:
+        """Begin no pass until `wake`, if none is under way and no lane moves; gives whether so."""
+        return not self._passing and self.lanes.at_rest and self._triggers.hold()
+
+    def wake(self) -> None:
+        """Begin passes again."""
+        self._triggers.let_go()
+
     async def close(self) -> None:
         """Cancel what is under way, and answer who waits for a verdict."""
         self._triggers.close()
-        await self._lanes.close()
+        await self.lanes.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from supervisor.metrics.histogram import PHASE_BOUNDS, Histogram
 
@@ -41,3 +41,15 @@ class ReloadStatistics:
     def ended(self, outcome: str) -> None:
         """Count another of `OUTCOMES`."""
         self.outcomes[outcome] += 1
+
+    def take_up(
+        self,
+        outcomes: Mapping[str, int],
+        refusals: Mapping[str, int],
+        phases: Mapping[str, dict[str, Any]],
+    ) -> None:
+        """Go on from what another program has counted; phases are `Histogram.to_dict()`."""
+        self.outcomes.update(outcomes)
+        self.refusals.update(refusals)
+        for phase, histogram in phases.items():
+            self.phases[phase] = Histogram.from_dict(PHASE_BOUNDS, histogram)

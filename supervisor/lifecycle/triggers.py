@@ -22,10 +22,27 @@ class Triggers:
         self._names: set[str] = set()
         self._waiters: list[asyncio.Future[Verdicts]] = []
         self._wake = asyncio.Event()
+        self._held = False
 
     def add(self, name: str) -> None:
         """Ask for a pass."""
         self._names.add(name)
+        if not self._held:
+            self._wake.set()
+
+    def hold(self) -> bool:
+        """Have nothing taken for now, unless somebody waits for a verdict; gives whether it is so.
+
+        What is asked for meanwhile is kept.
+        """
+        if not self._waiters:
+            self._held = True
+            self._wake.clear()
+        return self._held
+
+    def let_go(self) -> None:
+        """Have it taken again."""
+        self._held = False
         self._wake.set()
 
     async def verdicts(self, name: str) -> Verdicts:
@@ -42,7 +59,10 @@ class Triggers:
 
     async def take(self) -> tuple[str, list[asyncio.Future[Verdicts]]]:
         """Wait until something was asked for; give the triggers' names and who waits."""
-        await self._wake.wait()
+        while self._held or not self._names:
+            await self._wake.wait()
+            if not self._names:
+                self._wake.clear()
         names, self._names = self._names, set()
         waiters, self._waiters = self._waiters, []
         self._wake.clear()

@@ -30,6 +30,13 @@ class Handover:
     watchdog_s: float = 0.0  # 0: nobody watches
     sockets: tuple[socket.socket, ...] = ()  # they listen already
 
+    def environment(self) -> dict[str, str]:
+        """Give the variables that say so to another program; sockets go other ways."""
+        given = {"NOTIFY_SOCKET": self.notify_socket} if self.notify_socket else {}
+        if self.watchdog_s:
+            given["WATCHDOG_USEC"] = str(round(self.watchdog_s * 1e6))
+        return given
+
     def close(self) -> None:
         """Let go of sockets that nobody has taken over."""
         for one in self.sockets:

@@ -71,7 +71,7 @@ class Service:
         self.phase = Phase.STARTING
         self._notify = NotifySocket(handover.notify_socket)
         self._told = bool(handover.notify_socket)
-        self._watchdog_s = handover.watchdog_s
+        self._handover = handover
         self._manager = manager
         self._overdue = overdue
         self._loop = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ class Service:
         """Begin to tell."""
         if self._told:
             self._look()
-            if self._watchdog_s:
+            if self._handover.watchdog_s:
                 self._feed()
 
     def _look(self) -> None:
@@ -123,7 +123,7 @@ class Service:
 
     def _feed(self) -> None:
         """Show that the event loop turns and that no worker is past its deadline."""
-        pause_s = self._watchdog_s / 2
+        pause_s = self._handover.watchdog_s / 2
         late = list(self._overdue())
         if late:
             log.warning("the watchdog is not fed: workers do not end", workers=", ".join(late))
@@ -140,7 +140,7 @@ class Service:
             return
         self.phase = Phase.RELOADING
         self._extend_at = 0.0
-        self._say(["RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"])
+        self._say(_reloading())
         task = self._loop.create_task(self._reload(trigger))
         self._reloads.add(task)
         task.add_done_callback(self._reloaded)
@@ -158,6 +158,36 @@ class Service:
             self.phase = Phase.READY  # whatever the verdict: what serves goes on
             self._say(["READY=1"])
 
+    # From one program to the next
+
+    @property
+    def told_ready(self) -> bool:
+        """Say whether systemd knows that the server is ready."""
+        return self.phase in (Phase.READY, Phase.RELOADING)
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables from which another program learns how to tell systemd."""
+        return self._handover.environment()
+
+    def take_up(self, *, told_ready: bool) -> None:
+        """Go on as a program that has taken over."""
+        if told_ready:
+            self.phase = Phase.RELOADING
+            self.replaced()
+
+    def replacing(self) -> None:
+        """Tell that another program takes over."""
+        if self._told and self.phase is Phase.READY:
+            self.phase = Phase.RELOADING
+            self._extend_at = 0.0
+            self._say(_reloading())
+
+    def replaced(self) -> None:
+        """Tell that it has, or that it has not: the server is ready as before."""
+        if self._told and self.phase is Phase.RELOADING and not self._reloads:
+            self.phase = Phase.READY
+            self._say(["READY=1"])
+
     def stopping(self, seconds: float) -> None:
         """Tell that the end has begun, and that requests may take `seconds`."""
         self.phase = Phase.STOPPING
@@ -172,6 +202,10 @@ class Service:
         for task in self._reloads:
             task.cancel()
         self._notify.close()
+
+
+def _reloading() -> list[str]:
+    return ["RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"]
 
 
 def _state_of(model: Model) -> ModelState:

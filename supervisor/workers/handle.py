@@ -7,29 +7,27 @@ Never waits for the process: descriptors tell. Runs on the supervisor's event lo
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable
 
 import structlog
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
-from gpu_worker.ipc.link import LinkFds, SupervisorEnd
+from gpu_worker.ipc.link import SupervisorEnd
 from gpu_worker.ipc.load_folder import remove_left_load_folders
 from gpu_worker.ipc.vocabulary import ProtocolError
 from supervisor.errors import DeviceRefusedError, VersionFailed
+from supervisor.kept.workers import KeptWorker
 from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.pending_load import PendingLoad
 from supervisor.workers.port import WorkerPort
-from supervisor.workers.process import describe_exit, start_child
+from supervisor.workers.process import ChildProcess, describe_exit
 
 log = structlog.get_logger()
 
-_EXECUTABLE: Final = [sys.executable, "-m", "gpu_worker"]
+# Gives channel and process; is told whom to call when the process has ended, with its status.
+Begin = Callable[[SupervisorEnd, Callable[[int], None]], tuple[ControlChannel, ChildProcess]]
 
 
 class WorkerHandle(WorkerPort):
@@ -40,18 +38,14 @@ class WorkerHandle(WorkerPort):
         number: int,
         device_index: int,
         device: str,
-        arena_fd: int,
         link: SupervisorEnd,
         events: WorkerEvents[WorkerHandle],
-        environment: Mapping[str, str] | None = None,
-        cpus: Iterable[int] = (),
+        begin: Begin,
     ) -> None:
-        """Start the process on `cpus`.
-
-        `arena_fd` can only be mapped for reading; takes the link over.
+        """Take the link over, and have `begin` start the process, or find it.
 
         Raises:
-            OSError: the process cannot be started.
+            OSError: the process cannot be started, or is not there.
 
         """
         self.device_index = device_index
@@ -63,7 +57,6 @@ class WorkerHandle(WorkerPort):
         self.version_bytes = 0  # that the last version loaded took at most
         self.device_bytes = 0  # of the device that its versions took; its process keeps them
         self.unloading = 0  # versions that it has been told to give up and still holds
-        self.stopping: asyncio.Future[None] | None = None  # keeps a stop under way alive
         self._events = events
         loop = asyncio.get_running_loop()
         self._loading: PendingLoad | None = None
@@ -71,15 +64,8 @@ class WorkerHandle(WorkerPort):
         self._fronts: set[int] = set()  # that are attached
         self.started_at = loop.time()
 
-        def command(control_fd: int) -> list[str]:
-            fds = LinkFds(*link.fds(arena_fd), control_fd)
-            arguments = WorkerArguments(device, os.getpid(), fds, tuple(sorted(cpus)))
-            return [*_EXECUTABLE, arguments.to_json()]
-
         try:
-            self._control, self._process = start_child(
-                ControlChannel, command, link.fds(arena_fd), self._process_ended, environment
-            )
+            self._control, self._process = begin(link, self._process_ended)
         except OSError:
             link.close()
             raise
@@ -156,6 +142,28 @@ class WorkerHandle(WorkerPort):
         self._say(messages.Unload())
         self.unloading += 1
         self._become(WorkerState.IDLE)
+
+    # From one program to the next
+
+    def keep(self) -> KeptWorker:
+        """Give what another program needs to go on with it."""
+        rings, submissions, completions = self.link_fds()
+        return KeptWorker(
+            self.number, self.pid, self.device_index, self.device, self.device_name,
+            self.framework, self.state.value, self.load_id, self.idle_bytes, self.version_bytes,
+            self.device_bytes, self.unloading, self.answered, self.stale, self.marks,
+            rings, submissions, completions, self._control.sock.fileno(),
+        )  # fmt: skip
+
+    def take_up(self, kept: KeptWorker) -> None:
+        """Go on with what another program knew of it."""
+        self.device_name, self.framework = kept.device_name, kept.framework
+        self.state, self.load_id = WorkerState(kept.state), kept.load_id
+        self.idle_bytes, self.version_bytes = kept.idle_bytes, kept.version_bytes
+        self.device_bytes, self.unloading = kept.device_bytes, kept.unloading
+        self.answered, self.stale = kept.answered, kept.stale
+        self.marks.add(kept.marks)
+        self.last_progress = self._loop.time()  # nobody could have seen any meanwhile
 
     # Further fronts
 

@@ -8,7 +8,6 @@ supervisor's event loop.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -62,13 +61,33 @@ class WorkerPool:
         self._respawns: dict[int, asyncio.TimerHandle] = {}
         self._starting: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._numbers = itertools.count(1)
+        self._next = 1  # number of the next worker
+        self._leaving: set[asyncio.Future[None]] = set()  # stops of surplus workers under way
         self._loop = asyncio.get_running_loop()
         self._changed: asyncio.Future[None] = self._loop.create_future()
         self._stopping = False
         self._up = False  # each device has been usable
         self._overdue: set[WorkerHandle] = set()  # told to end, and still there
         self._watch = self._loop.call_later(_WATCH_EVERY_S, self._look_for_hangs)
+
+    # From one program to the next
+
+    @property
+    def at_rest(self) -> bool:
+        """Say whether no worker is about to be started or ended."""
+        return not (any(self._starting.values()) or self._overdue or self._leaving)
+
+    @property
+    def next_number(self) -> int:
+        """Give the number of the next worker."""
+        return self._next
+
+    def take_up(self, workers: Sequence[WorkerHandle], next_number: int, restarts: int) -> None:
+        """Go on with the workers of another program."""
+        self.workers.extend(workers)
+        self._next = next_number
+        self.restarts = restarts
+        self._up = True
 
     # Demand
 
@@ -96,7 +115,9 @@ class WorkerPool:
                 break
             if worker.state is WorkerState.IDLE:
                 self.workers.remove(worker)
-                worker.stopping = asyncio.ensure_future(worker.stop(10.0))
+                stop = asyncio.ensure_future(worker.stop(10.0))
+                self._leaving.add(stop)
+                stop.add_done_callback(self._leaving.discard)
                 missing += 1
         if missing <= 0 or device_index in self._respawns:
             return
@@ -125,7 +146,7 @@ class WorkerPool:
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, device_index: int) -> None:
-        number = next(self._numbers)
+        number, self._next = self._next, self._next + 1
         try:
             worker = await self._spawn(number, device_index, self.devices[device_index], self)
         except OSError as error:

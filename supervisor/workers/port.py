@@ -82,6 +82,11 @@ class WorkerPort:
         """Give the ids of the requests that the worker is running, or was when it ended."""
         return self._link.running()
 
+    def link_fds(self) -> tuple[int, int, int]:
+        """Give the descriptors of the link: rings, and the doorbells of both directions."""
+        link = self._link
+        return link.rings_fd, link.submission_bell.fd, link.completion_bell.fd
+
     def is_stuck(self, now: float, patience_s: float) -> bool:
         """Say whether it holds requests without any sign of progress; `now` is the loop's time."""
         return bool(self.in_flight) and now - self.last_progress > patience_s

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from gpu_worker.ipc.channel import Channel
 
@@ -22,38 +22,54 @@ _DUMP_S: Final = 1.0  # time for SIGABRT to write its stack dump
 
 
 class ChildProcess:
-    """One child, from its start to its reaping.
+    """One child, from its start, or from when this program took it over, to its reaping."""
 
-    Must be created on the main thread: the kernel ties the child's death signal to the thread that
-    started it.
-    """
+    def __init__(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Watch a child of this process; `ended` is called once, with the exit status.
 
-    def __init__(
-        self,
+        Raises:
+            OSError: there is no such child.
+
+        """
+        self._loop = asyncio.get_running_loop()
+        self._ended = ended
+        self._popen: subprocess.Popen[bytes] | None = None
+        self.pid = pid
+        self.alive = True
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.add_reader(self._pidfd, self._reap)
+
+    @classmethod
+    def start(
+        cls,
         command: Sequence[str],
         fds: Sequence[int],
         ended: Callable[[int], None],
         environment: Mapping[str, str] | None = None,
-    ) -> None:
-        """Start `command` with `fds` inherited; `ended` is called once, with the exit status.
+    ) -> Self:
+        """Start `command` with `fds` inherited.
+
+        On the main thread only: the kernel ties the child's death signal to the thread that
+        started it.
 
         Raises:
             OSError: it cannot be started.
 
         """
-        self._loop = asyncio.get_running_loop()
-        self._ended = ended
-        self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+        popen = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment
         )
-        self.pid = self._process.pid
-        self.alive = True
-        self._pidfd = os.pidfd_open(self.pid)
-        self._loop.add_reader(self._pidfd, self._reap)
+        child = cls(popen.pid, ended)
+        child._popen = popen
+        return child
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._pidfd)
-        status = self._process.wait()  # it has ended: this does not wait
+        # It has ended: neither of these waits.
+        if self._popen is not None:
+            status = self._popen.wait()
+        else:
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         self.alive = False
         os.close(self._pidfd)
         self._ended(status)
@@ -96,7 +112,7 @@ def start_child(
     ours, theirs = channel.pair()
     fd = theirs.sock.fileno()
     try:
-        return ours, ChildProcess(command(fd), [*fds, fd], ended, environment)
+        return ours, ChildProcess.start(command(fd), [*fds, fd], ended, environment)
     except OSError:
         ours.close()
         raise

@@ -62,9 +62,19 @@ def plan_of(decoded: DecodedRequest, body_at: int, body_length: int) -> tuple[In
         decoded.output_mask,
         decoded.shapes,
         decoded.timeout_s,
-        b"".join(b"%d%c" % (wish.index, b"jb"[wish.binary]) for wish in decoded.outputs),
+        _form_key(decoded.outputs),
     )
     return plan, [one.array for one in decoded.inputs if one.array is not None]
+
+
+def answer_plan(request_id: str, outputs: list[OutputWish]) -> InferPlan:
+    """Plan the answer alone, to a request that has been queued already."""
+    nothing = PayloadLayout(b"", (), 0)
+    return InferPlan(nothing, request_id, outputs, 0, (), None, _form_key(outputs))
+
+
+def _form_key(outputs: list[OutputWish]) -> bytes:
+    return b"".join(b"%d%c" % (wish.index, b"jb"[wish.binary]) for wish in outputs)
 
 
 class Plans:

@@ -95,8 +95,8 @@ class Front:
     """The supervisor's side of one link: its rings, its arena, what it asks and is answered."""
 
     def __init__(self, response_bytes: int = 1 << 16) -> None:
-        self.link = SupervisorEnd(response_bytes)
-        self.arena = RequestArena(4 << 20, 1 << 16)
+        self.link = SupervisorEnd.create(response_bytes)
+        self.arena = RequestArena.create(4 << 20, 1 << 16)
         self.requests = 0
 
     def fds(self) -> LinkFds:

@@ -114,6 +114,19 @@ class AllocatorMachine(RuleBasedStateMachine):
         self.slots.give_back(slot)
         self.returned.append(slot)
 
+    @rule()
+    def move_to_another_allocator(self) -> None:
+        """What is lent stays so where another program takes the arena over."""
+        slots = SlotAllocator(PLAN)
+        moved = [slots.take_again(slot.index, slot.reuse) for slot in self.lent]
+        for old, new in zip(self.lent, moved, strict=True):
+            assert (new.offset, new.size, new.reuse) == (old.offset, old.size, old.reuse)
+            with pytest.raises(ValueError, match="cannot be lent again"):
+                slots.take_again(new.index, new.reuse)
+        self.slots, self.lent, self.returned = slots, moved, []
+        self.times_lent = {slot.index: slot.reuse for slot in moved}
+        self.high_water = slots.high_water_bytes
+
     @precondition(lambda self: self.returned)
     @rule(data=st.data())
     def give_back_twice(self, data: st.DataObject) -> None:
@@ -151,7 +164,7 @@ def test_the_allocator_knows_its_total_and_its_largest_payload() -> None:
 
 @pytest.fixture
 def arena() -> Iterator[RequestArena]:
-    arena = RequestArena(M, 64 * K)
+    arena = RequestArena.create(M, 64 * K)
     yield arena
     arena.close()
 
@@ -229,3 +242,21 @@ def test_a_segment_can_neither_shrink_nor_grow_nor_lose_its_seals(arena: Request
 
 def test_every_page_of_a_segment_is_there_from_the_start(arena: RequestArena) -> None:
     assert os.fstat(arena.segment.fd).st_blocks * 512 >= arena.segment.size
+
+
+def test_another_program_finds_what_stands_in_the_slots(arena: RequestArena) -> None:
+    slot = lend(arena, b"hello", 7)
+    other = RequestArena.attach(os.dup(arena.segment.fd), arena.slots.plan)
+    try:
+        again = other.slots.take_again(slot.index, slot.reuse)
+        assert bytes(other.payload(again)[:5]) == b"hello"
+        assert other.slots.lent_bytes == slot.size
+    finally:
+        other.close()
+
+
+def test_an_arena_that_is_not_as_planned_is_not_taken_over(arena: RequestArena) -> None:
+    fd = os.dup(arena.segment.fd)
+    with pytest.raises(ValueError, match="planned"):
+        RequestArena.attach(fd, [*arena.slots.plan, (4096, 1)])
+    os.close(fd)

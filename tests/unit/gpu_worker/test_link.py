@@ -33,7 +33,7 @@ class Ends:
     """A link, opened from both sides."""
 
     def __init__(self, response_bytes: int = 4096) -> None:
-        self.supervisor = SupervisorEnd(response_bytes)
+        self.supervisor = SupervisorEnd.create(response_bytes)
         self._fds = LinkFds(
             rings=os.dup(self.supervisor.rings_fd),
             arena=-1,

@@ -46,8 +46,8 @@ class Torture:
     """The supervisor's side: submits, checks answers, keeps count."""
 
     def __init__(self, stop_at: int = 0) -> None:
-        self.arena = RequestArena(4 << 20, LARGEST)
-        self.link = SupervisorEnd(ANSWER_RING_BYTES)
+        self.arena = RequestArena.create(4 << 20, LARGEST)
+        self.link = SupervisorEnd.create(ANSWER_RING_BYTES)
         self.control, theirs = ControlChannel.pair()
         arena_fd = self.arena.segment.read_only_fd()
         fds = LinkFds(

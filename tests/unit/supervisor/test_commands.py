@@ -168,3 +168,46 @@ def test_a_models_name_is_one_segment_of_the_path(name: str, path: str) -> None:
     client = CannedClient({"version": "v6", "generation": 8})
     commands.rollback(client, name, as_json=True)
     assert client.calls == [("POST", f"/admin/models/{path}/rollback")]
+
+
+class Upgrading(AdminClient):
+    """A server that is upgraded, or not, after a while."""
+
+    def __init__(self, *phases: str, reason: str = "") -> None:
+        self._phases = list(phases)
+        self._reason = reason
+
+    def call(self, method: str, path: str, timeout_s: float = 30.0) -> Any:
+        del timeout_s
+        if path == "/v2":
+            return {"version": "2.0"}
+        if method == "POST":
+            return {"number": 4}
+        phase = self._phases.pop(0) if len(self._phases) > 1 else self._phases[0]
+        return {
+            "number": 4, "phase": phase, "from": "1.0", "reason": self._reason, "pause_ms": 550.4
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("client", "status", "last"),
+    [
+        (
+            Upgrading("trying", "waiting", "done"),
+            0,
+            "upgraded from 1.0 to 2.0; nobody was answered for 550 ms",
+        ),
+        (Upgrading("trying", "refused", reason="no room"), 1, "not upgraded: no room"),
+        (Upgrading("waiting"), 1, "not upgraded within 0.2 s; it goes on, see the server's log"),
+    ],
+)
+def test_an_upgrade_says_what_came_of_it(
+    client: AdminClient, status: int, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.upgrade(client, wait_s=0.2 if status else 60, as_json=False) == status
+    assert capsys.readouterr().out.splitlines()[-1] == last
+
+
+def test_an_upgrade_as_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.upgrade(Upgrading("trying", "done"), wait_s=60, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["phase"] == "done"

@@ -62,7 +62,7 @@ class Bench:
 
     def __init__(self, **limits: int) -> None:
         largest = limits.pop("largest", 1 << 14)
-        self.arena = RequestArena(limits.pop("arena_bytes", 1 << 22), largest)
+        self.arena = RequestArena.create(limits.pop("arena_bytes", 1 << 22), largest)
         self.dispatcher = Dispatcher("m", self.arena)
         self.limits = {"max_in_flight": 2, "queue_limit": 64, "timeout_ms": 60_000, **limits}
         self.workers: dict[FakeWorker, Lane] = {}

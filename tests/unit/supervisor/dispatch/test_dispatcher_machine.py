@@ -103,7 +103,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data())
     def let_a_deadline_pass(self, data: st.DataObject) -> None:
         async def expire() -> None:
-            waiting = [one for queue in self.dispatcher._queues() for one in queue]  # noqa: SLF001
+            waiting = [one for queue in self.dispatcher.queues() for one in queue]
             held = [one for worker in self.bench.workers for one in worker.in_flight.values()]
             if waiting or held:
                 request = data.draw(st.sampled_from(waiting + held))

@@ -26,7 +26,7 @@ class Talk:
     """Both ends. `obeying` is the front's work, `served` how often it was told to listen."""
 
     def __init__(self, hang_timeout_s: float) -> None:
-        self.arena = RequestArena(1 << 20, 1 << 14)
+        self.arena = RequestArena.create(1 << 20, 1 << 14)
         self._read_only = self.arena.segment.read_only_fd()
         self.supervisor, theirs = FrontChannel.pair()
         theirs.sock.setblocking(False)

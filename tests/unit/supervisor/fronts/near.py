@@ -111,7 +111,7 @@ async def front() -> AsyncIterator[tuple[FrontHandle, Heard]]:
     """Start a front, which is ended with the test and leaves no descriptor open here."""
     heard, before = Heard(), open_descriptors()
     with listeners(1) as (sockets,):
-        one = FrontHandle(1, SETTINGS, sockets, heard, ours=True)
+        one = FrontHandle(1, SETTINGS, sockets, heard, heard, ours=True)
         try:
             yield one, heard
         finally:

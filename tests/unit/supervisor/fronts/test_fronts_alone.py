@@ -122,9 +122,9 @@ async def test_what_workers_and_fronts_have_for_each_other_reaches_the_right_one
         up = [messages.WorkerUp(number, 1, "cpu") for number in (7, 8)]
         assert first.said == second.said == up
         for number in (7, 99):  # of one that has ended nothing is known any more
-            one.fronts.front_linked(handle, number, (0, 0, 0, 0))
-            one.fronts.front_freed_space(handle, number)
-            one.fronts.front_found_hung(handle, number)
+            one.fronts.links.front_linked(handle, number, (0, 0, 0, 0))
+            one.fronts.links.front_freed_space(handle, number)
+            one.fronts.links.front_found_hung(handle, number)
         assert worker.told == [("attach", 1), ("space freed", 1), ("abort", 0)]
         assert bystander.told == []
         for front in (1, 99):

@@ -74,7 +74,7 @@ async def test_a_front_serves_reports_passes_on_and_stops() -> None:
         await one.stop(0)  # hurries
         await stopping
         await ended(one, heard)
-        assert one._process._process.returncode == 0  # noqa: SLF001 - only the log says it else
+        assert one._process._popen.returncode == 0  # noqa: SLF001 - only the log says it else
         assert await other.end() == b""
         for one_of_two in (client, other):
             await one_of_two.close()
@@ -113,7 +113,7 @@ async def test_a_process_that_cannot_be_started_leaves_nothing(
     with listeners(1) as (sockets,):
         before = open_descriptors()
         with pytest.raises(FileNotFoundError):
-            FrontHandle(1, SETTINGS, sockets, Heard(), ours=True)
+            FrontHandle(1, SETTINGS, sockets, Heard(), Heard(), ours=True)
         assert open_descriptors() == before
 
 
@@ -159,7 +159,8 @@ async def test_a_front_that_breaks_its_protocol_is_ended(
 async def test_what_concerns_nobody_any_more_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    speaks(monkeypatch, b'{"type":"Done","order":0}', b'{"type":"PassOn"}', b'{"type":"Listening"}')
+    passed_on = b'{"type":"PassOn","address":"","encrypted":false}'  # but nothing comes along
+    speaks(monkeypatch, b'{"type":"Done","order":0}', passed_on, b'{"type":"Listening"}')
     async with front() as (one, heard):
         await until(lambda: one.listening)
         assert heard.passed_on == []

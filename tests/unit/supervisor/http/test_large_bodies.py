@@ -27,7 +27,7 @@ def mark_of(fd: int) -> int:
 def mark(one: Site) -> int:
     """Ask the kernel for the mark of the server's end of the only connection."""
     (connection,) = one.connections
-    return mark_of(connection._socket._fd)  # noqa: SLF001 - nothing else names the socket
+    return mark_of(connection._socket.fd)  # noqa: SLF001 - nothing else names the socket
 
 
 @on_both_loops

@@ -62,7 +62,7 @@ def test_binary_data_starts_on_a_cache_line_behind_the_table(table: int, json_le
 
 @given(requests())
 def test_what_is_placed_is_what_was_sent(built: Built) -> None:
-    arena = RequestArena(1 << 20, 1 << 14)
+    arena = RequestArena.create(1 << 20, 1 << 14)
     table = table_size(len(built.contract.inputs))
     body = put(arena, built.body, table, built.header_length)
     check(placed(body, built.header_length, built.contract), built.arrays)
@@ -71,7 +71,7 @@ def test_what_is_placed_is_what_was_sent(built: Built) -> None:
 
 
 def test_what_takes_more_room_than_its_text_moves_and_the_old_slot_goes_home() -> None:
-    arena = RequestArena(1 << 20, 1 << 16)
+    arena = RequestArena.create(1 << 20, 1 << 16)
     body = put(arena, zeros(4000), table_size(1), None)
     before = body.slot
     check(placed(body, None, WIDE), [np.zeros(4000)])
@@ -80,7 +80,7 @@ def test_what_takes_more_room_than_its_text_moves_and_the_old_slot_goes_home() -
 
 
 def test_what_no_slot_can_hold_is_refused_and_keeps_its_slot() -> None:
-    arena = RequestArena(1 << 20, 1 << 14)
+    arena = RequestArena.create(1 << 20, 1 << 14)
     body = put(arena, zeros(6000), table_size(1), None)
     with pytest.raises(TooLarge, match=r"more than the largest slot .* send them as binary data"):
         placed(body, None, WIDE)
@@ -90,7 +90,7 @@ def test_what_no_slot_can_hold_is_refused_and_keeps_its_slot() -> None:
 
 
 def test_what_no_free_slot_can_hold_is_refused_and_keeps_its_slot() -> None:
-    arena = RequestArena(1 << 20, 1 << 16)
+    arena = RequestArena.create(1 << 20, 1 << 16)
     body = put(arena, zeros(4000), table_size(1), None)
     while arena.slots.take(30_000) is not None:
         pass
@@ -120,5 +120,5 @@ def test_a_body_that_came_for_a_model_with_fewer_inputs_is_not_written_over(
         listed.append(tensor)
     json = orjson.dumps({"inputs": listed})
     json_length = len(json) if binary else None
-    body = put(RequestArena(1 << 20, 1 << 14), json + data, table_size(1), json_length)
+    body = put(RequestArena.create(1 << 20, 1 << 14), json + data, table_size(1), json_length)
     check(placed(body, json_length, contract), expected)

@@ -25,7 +25,7 @@ LONG = b'{"data":[' + b"1.25," * 200_000 + b"0]}"  # takes a good tenth of a sec
 
 @asynccontextmanager
 async def json_worker(timeout_s: float) -> AsyncIterator[JsonWorker]:
-    arena = RequestArena(4 * LARGEST, LARGEST)
+    arena = RequestArena.create(4 * LARGEST, LARGEST)
     read_only = arena.segment.read_only_fd()
     worker = JsonWorker(arena, read_only, 1 << 24, timeout_s)
     try:

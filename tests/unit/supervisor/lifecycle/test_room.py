@@ -41,7 +41,7 @@ async def main(policy, devices, taken_gb):
         when_memory_is_short=policy,
     )
     pool = WorkerPool(settings.devices(), never, 60.0, 60.0)
-    model = Model("m", Dispatcher("m", RequestArena(1 << 20, 1 << 18)))
+    model = Model("m", Dispatcher("m", RequestArena.create(1 << 20, 1 << 18)))
     model.footprint.taken.append(Taken(1, 0, int(taken_gb) * GB))
     lanes = Lanes({"m": model}, settings, pool, Fronts(settings, pool), lambda: None)
     room = Room(settings, lanes, pool)

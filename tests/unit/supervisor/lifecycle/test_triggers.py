@@ -86,3 +86,38 @@ def test_a_verdict_says_all_in_json() -> None:
     assert VERDICTS["ocr"].to_json() == {
         "model": "ocr", "outcome": "live", "version": "v7", "generation": 3, "reason": "",
     }  # fmt: skip
+
+
+async def test_what_is_asked_for_while_nothing_is_taken_is_kept() -> None:
+    triggers = Triggers()
+    taking = asyncio.ensure_future(triggers.take())
+    await asyncio.sleep(0)
+    assert triggers.hold()
+    triggers.add("sighup")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    triggers.let_go()
+    assert await taking == ("sighup", [])
+
+
+async def test_nothing_is_held_while_somebody_waits() -> None:
+    triggers = Triggers()
+    asked = await waiting(triggers, "rest")
+    assert not triggers.hold()
+    _, (waiter,) = await triggers.take()
+    assert triggers.hold()
+    waiter.set_result(VERDICTS)
+    assert await asked == VERDICTS
+
+
+async def test_a_trigger_of_the_last_moment_is_held_too() -> None:
+    triggers = Triggers()
+    taking = asyncio.ensure_future(triggers.take())
+    await asyncio.sleep(0)
+    triggers.add("poll")  # it is awake, and has not run
+    assert triggers.hold()
+    await asyncio.sleep(0)
+    assert not taking.done()
+    triggers.let_go()
+    assert await taking == ("poll", [])

@@ -1,0 +1,1 @@
+"""Kept: what one program leaves to the next one at an upgrade in place. Plain data only."""

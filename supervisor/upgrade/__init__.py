@@ -1,0 +1,1 @@
+"""Upgrade in place: another program takes over what this one has, in the same process."""
