@@ -138,6 +138,11 @@ class Settings(AccessSettings):
     stop_timeout_ms: int = setting(
         10_000, "time for requests in flight at a stop", low=0, high=86_400_000
     )
+    trace_endpoint: str = setting(
+        "",
+        "URL that spans of sampled requests are sent to (OTLP over HTTP), such as "
+        "http://host:4318/v1/traces; takes the extra otel; empty: none",
+    )
     log_format: str = setting(
         "auto", "auto: text on a terminal, else json", choices=("auto", "text", "json")
     )
@@ -173,6 +178,10 @@ class Settings(AccessSettings):
             raise SettingsError(
                 f"arena_mb = {self.arena_mb}: must be at least three times max_request_mb "
                 f"({self.max_request_mb})"
+            )
+        if self.trace_endpoint and not self.trace_endpoint.startswith(("http://", "https://")):
+            raise SettingsError(
+                f"trace_endpoint = {self.trace_endpoint!r}: must start with http:// or https://"
             )
         self.check_access()
         return self

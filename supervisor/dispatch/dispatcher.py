@@ -212,6 +212,7 @@ class Dispatcher:
         self._free(request)
         if request.answered:
             return
+        request.lane, request.completion = lane, completion
         if status == Status.OK:
             lane.statistics.succeeded(request, completion, self.ledger.calm_since_ns)
             self.recent_shapes.note(request.shapes)

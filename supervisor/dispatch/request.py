@@ -13,11 +13,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from gpu_worker.ipc.arena import Slot
-from gpu_worker.ipc.link import SOLO, Submission
+from gpu_worker.ipc.link import SOLO, Completion, Submission
 from gpu_worker.ipc.tensors import Contract
 from supervisor.errors import RequestError
 
 if TYPE_CHECKING:
+    from supervisor.dispatch.lane import Lane
     from supervisor.dispatch.result import InferResult
 
 # Takes the answer. What an `InferResult` holds is gone when the call returns.
@@ -52,7 +53,8 @@ class InferRequest:
     The payload stands in `slot` until the request has ended, so that it can be sent again when a
     worker dies. `crashes` counts the workers that died while they were running it; once there was
     one, it runs alone, so that nobody else is blamed for it. `answered` says that nobody waits for
-    its answer any more: it was given, or the client has gone.
+    its answer any more: it was given, or the client has gone. `lane` and `completion` tell of the
+    worker's answer, once it is there.
     """
 
     id: int
@@ -69,6 +71,8 @@ class InferRequest:
     state: RequestState = RequestState.QUEUED
     crashes: int = 0
     answered: bool = False
+    lane: Lane | None = None
+    completion: Completion | None = None
 
     @classmethod
     def begin(

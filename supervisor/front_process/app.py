@@ -73,6 +73,7 @@ class FrontApp:
             body_timeout_s=settings.body_timeout_ms / 1000,
         )  # fmt: skip
         front.open_log(settings.access_log)
+        front.open_spans(settings.trace_endpoint, settings.scheme)
         front.slow_path = lambda caller: Relay(lambda: talk.pass_on(caller))
         talk.on_reread = guard.reread_soon
         listening = asyncio.Event()
@@ -117,3 +118,4 @@ class FrontApp:
             task.cancel()
         await asyncio.wait({stopping, hurry})
         await front.close_log()
+        await front.close_spans()

@@ -45,9 +45,10 @@ def build_server(
         largest_body=largest_body, body_timeout_s=body_timeout_s,
     )  # fmt: skip
     front.open_log(settings.access_log)
+    front.open_spans(settings.trace_endpoint, settings.scheme)
     server = HttpServer(manager, front)
     inference = InferenceHandlers(
-        manager, BodyReader(arena, largest_body, body_timeout_s), codecs, large_json
+        manager, BodyReader(arena, largest_body, body_timeout_s), codecs, large_json, front
     )
     for handlers in (
         inference,

@@ -54,6 +54,8 @@ class Exchange:
         """Let go of whatever is under way: the client has gone."""
         if self.busy and self._front.access_log is not None:
             self._note(GONE)
+        if self.busy and self._front.spans is not None and self._head.trace:
+            self._trace(GONE)
         if self._task is not None:
             self._task.cancel()
         if self._request is not None and self._dispatcher is not None:
@@ -191,7 +193,6 @@ class Exchange:
     # The answer
 
     def _replied(self, answer: Answer) -> None:
-        self._request = None
         if not isinstance(answer, InferResult):
             self._refuse(answer)
             return
@@ -255,8 +256,16 @@ class Exchange:
             received=self._head.length, sent=sum(map(len, sent)),
         )  # fmt: skip
 
+    def _trace(self, status: int) -> None:
+        """Have spans made of a traced request, if it is sampled."""
+        assert self._front.spans is not None
+        self._front.spans.add(self._head, status, self._begun_ns, self._request, self._dispatcher)
+
     def _send(self, parts: Sequence[Any], status: int, version: str = "") -> None:
         self.busy = False
         if self._front.access_log is not None:
             self._note(status, version, parts[2:])
+        if self._front.spans is not None and self._head.trace:
+            self._trace(status)
+        self._request = None
         self._client.send(parts, close=self._closes())

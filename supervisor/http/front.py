@@ -20,7 +20,7 @@ from supervisor.access.guard import Guard
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.errors import RequestError
+from supervisor.errors import RequestError, SettingsError
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson
@@ -29,6 +29,7 @@ from supervisor.http.limits import Limits
 if TYPE_CHECKING:
     from supervisor.http.connection import Connection
     from supervisor.http.exchange import Exchange
+    from supervisor.tracing.spans import Spans
 
 _SCRATCH: Final = 1 << 15  # a head, and the body with it where it is small
 _SHORT_SCRATCH: Final = 1 << 11  # a head alone, of a client whose bodies are large
@@ -97,6 +98,7 @@ class Front:
         self.guard = guard
         self.limits = limits
         self.access_log: AccessLog | None = None
+        self.spans: Spans | None = None
         self.heads = Heads(guard.admits)
         guard.when_changed(self._forget_heads)
         self.scratch = memoryview(bytearray(_SCRATCH))
@@ -135,6 +137,38 @@ class Front:
         """Write what waits: no request is under way any more."""
         if self.access_log is not None:
             await self.access_log.close()
+
+    def open_spans(self, endpoint: str, scheme: str) -> None:
+        """Have sampled requests told to a collector of traces; "" for none.
+
+        Raises:
+            SettingsError: the extra that it takes is not installed, or refuses a variable.
+
+        """
+        if endpoint:
+            try:
+                from supervisor.tracing.spans import Spans  # noqa: PLC0415 - an extra
+
+                self.spans = Spans.to(endpoint, scheme)
+            except ImportError as error:
+                raise SettingsError(
+                    f"trace_endpoint = {endpoint!r}: OpenTelemetry is missing ({error}): "
+                    "pip install 'hotpaddle[otel]'"
+                ) from error
+            except ValueError as error:
+                raise SettingsError(
+                    f"trace_endpoint = {endpoint!r}: OpenTelemetry's environment (OTEL_*): {error}"
+                ) from error
+
+    async def flush_spans(self) -> None:
+        """Send spans that wait: another program knows nothing of them."""
+        if self.spans is not None:
+            await self.spans.flush()
+
+    async def close_spans(self) -> None:
+        """Send what waits, for a moment at most."""
+        if self.spans is not None:
+            await self.spans.close()
 
     def find_lane(self, head: Head) -> tuple[Dispatcher, Lane] | None:
         """Find what a head asks for; where there is none, the slow path says so."""

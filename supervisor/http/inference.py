@@ -6,16 +6,23 @@ on the supervisor's event loop.
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from gpu_worker.ipc.tensors import table_size
+from supervisor.access.access_log import GONE
 from supervisor.dispatch.dispatcher import Dispatcher
+from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.result import InferResult
 from supervisor.dispatch.waiting import infer
 from supervisor.errors import NotFound
 from supervisor.http.body import BodyReader, header_length
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.codec.plan import InferPlan
+from supervisor.http.front import Front
+from supervisor.http.heads import Head
 from supervisor.http.large_json import LargeJson
 from supervisor.http.placing import place
 from supervisor.http.router import Router
@@ -23,12 +30,29 @@ from supervisor.http.tracing import tell_failure
 from supervisor.lifecycle.model_manager import ModelManager
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far a request has come."""
+
+    dispatcher: Dispatcher | None = None
+    queued: InferRequest | None = None
+
+    def queue(self, request: InferRequest) -> None:
+        self.queued = request
+
+
 class InferenceHandlers:
     """The handler of `infer`."""
 
     def __init__(
-        self, manager: ModelManager, reader: BodyReader, codecs: Codecs, large_json: LargeJson
+        self,
+        manager: ModelManager,
+        reader: BodyReader,
+        codecs: Codecs,
+        large_json: LargeJson,
+        front: Front,
     ) -> None:
+        self._front = front
         self._manager = manager
         self._reader = reader
         self._codecs = codecs
@@ -44,13 +68,35 @@ class InferenceHandlers:
         self, request: web.BaseRequest, model: str, version: str | None = None
     ) -> web.StreamResponse:
         """Run a model on the tensors of the body."""
+        progress = _Progress()
+        if self._front.spans is None:
+            return await self._run(request, model, version, progress)
+        begun_ns, status = time.monotonic_ns(), GONE
         try:
-            dispatcher = self._manager.model(model).dispatcher
+            response = await self._run(request, model, version, progress)
+            status = response.status
+        except ConnectionError:
+            raise
+        except Exception as error:
+            status = getattr(error, "status", 500)
+            raise
+        finally:
+            traces = request.headers.getall("traceparent", ())
+            trace = traces[0] if len(traces) == 1 else ""
+            head = Head(-1, model=model, version=version, trace=trace)
+            self._front.spans.add(head, status, begun_ns, progress.queued, progress.dispatcher)
+        return response
+
+    async def _run(
+        self, request: web.BaseRequest, model: str, version: str | None, progress: _Progress
+    ) -> web.StreamResponse:
+        try:
+            dispatcher = progress.dispatcher = self._manager.model(model).dispatcher
         except NotFound:
             self.unknown_models += 1
             raise
         try:
-            return await self._infer(request, dispatcher, version)
+            return await self._infer(request, dispatcher, version, progress)
         except ConnectionError:  # nobody is answered
             raise
         except Exception as error:
@@ -59,7 +105,11 @@ class InferenceHandlers:
             raise
 
     async def _infer(
-        self, request: web.BaseRequest, dispatcher: Dispatcher, version: str | None
+        self,
+        request: web.BaseRequest,
+        dispatcher: Dispatcher,
+        version: str | None,
+        progress: _Progress,
     ) -> web.StreamResponse:
         lane = dispatcher.lane(version)
         body = await self._reader.read(request, table_size(len(lane.contract.inputs)))
@@ -84,6 +134,7 @@ class InferenceHandlers:
             plan.shapes,
             by_version=version is not None,
             timeout_s=plan.timeout_s,
+            queued=progress.queue,
         )
         return await self._answer(plan, result)
 

@@ -150,6 +150,7 @@ class HttpServer:
             await self._server.shutdown(_SHUTDOWN_S)
         finally:
             await self.front.close_log()
+            await self.front.close_spans()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         protocol = cast("SlowProtocol", request.protocol)

@@ -117,6 +117,7 @@ class Upgrade:
             await parts.fronts.rest(parts.settings.stop_timeout_ms / 1000)
             with contextlib.suppress(Obstacle):
                 await self._wait(self._nobody_stays, _LEAVE_S, "")
+            await parts.server.front.flush_spans()
             undo.push_async_callback(parts.server.go_on)
             parts.fronts.pause()
             await parts.server.pause()

@@ -160,6 +160,7 @@ SETTINGS: dict[str, tuple[list[str], dict[str, str], str | None, list[str]]] = {
     "device": (["--device", "tpu:0"], {}, None, ["device = 'tpu:0'", "must be cpu, gpu:N"]),
     "device twice": (["--device", "gpu:0,gpu:0"], {}, None, ["names a GPU twice"]),
     "two settings": (["--arena-mb", "8"], {}, None, ["arena_mb = 8", "three times max_request_mb"]),
+    "no URL": (["--trace-endpoint", "c:4318"], {}, None, ["trace_endpoint = 'c:4318'", "http://"]),
     "environment": ([], {"HOTPADDLE_PORT": "-1"}, None, ["environment: port = '-1'", "65535"]),
     "environment unknown": ([], {"HOTPADDLE_PROT": "1"}, None, ["'HOTPADDLE_PROT'", "known are"]),
     "file": ([], {}, "port = true", ["port = True", "0 to 65535"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,15 @@ def test_one_file_imports_paddle() -> None:
                  if any(name.split(".")[0] == "paddle" for name in imports(path))]  # fmt: skip
 
     assert importers == ["gpu_worker/predictor.py"]
+
+
+def test_opentelemetry_is_imported_by_one_file_and_only_when_asked_for() -> None:
+    importers = {relative(path) for path in FILES
+                 for name in imports(path) if name.startswith("opentelemetry")}  # fmt: skip
+    assert importers == {"supervisor/tracing/spans.py"}
+    everything = "import supervisor.app, supervisor.front_process.app, sys"
+    command = f"{everything}; sys.exit('opentelemetry' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)

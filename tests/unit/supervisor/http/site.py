@@ -141,7 +141,7 @@ class Site:
         manager = cast("ModelManager", Models(self.bench))
         self.http = HttpServer(manager, self.front)
         reader = BodyReader(self.arena, self._largest, self._body_timeout_s)
-        InferenceHandlers(manager, reader, codecs, large).routes(self.http.router)
+        InferenceHandlers(manager, reader, codecs, large, self.front).routes(self.http.router)
         aiohttp = self.front.slow_path
         assert aiohttp is not None
 
