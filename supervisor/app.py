@@ -25,7 +25,7 @@ from supervisor import __version__, signals
 from supervisor.access.admin_socket import AdminSocket
 from supervisor.errors import RequestError
 from supervisor.http.listening_sockets import listen, urls_of
-from supervisor.kept.server import Kept, KeptState
+from supervisor.kept.server import Kept, KeptSockets, KeptState
 from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.lifecycle.settled_passes import passes_until_settled
 from supervisor.parts import Parts, build
@@ -111,7 +111,7 @@ class App:
     async def _come_up(self, parts: Parts, service: Service) -> None:
         """Listen, unless others do, and wait for a worker per device."""
         service.start()
-        await parts.server.start_for_operators(self._settings, self._kept_admin_socket())
+        await self._listen_for_operators(parts)
         if not self._patient:
             await self._listen(parts)
         parts.manager.demand.level()  # a first worker on each device shows at once if it works
@@ -133,7 +133,7 @@ class App:
             raise NotTakenUp(repr(error)) from error
         service.start()
         service.take_up(told_ready=state.ready)
-        await parts.server.start_for_operators(self._settings, self._kept_admin_socket())
+        await self._listen_for_operators(parts)
         await self._listen(parts)
         _keep_garbage_collector_off()
         front.go_on()
@@ -147,20 +147,15 @@ class App:
             workers=len(state.workers), clients=len(state.clients),
         )  # fmt: skip
 
-    def _kept_admin_socket(self) -> AdminSocket | None:
-        """Give the operators' socket of another program, unless it shall be elsewhere by now."""
-        if self._kept is None or self._kept.sockets.operators < 0:
-            return None
-        sock = socket.socket(fileno=self._kept.sockets.operators)
-        try:
-            kept = AdminSocket(Path(self._kept.sockets.operators_path), sock)
-        except OSError:  # its file has gone
-            sock.close()
-            return None
-        if self._settings.admin_socket == self._kept.sockets.operators_path:
-            return kept
-        kept.remove()
-        return None
+    async def _listen_for_operators(self, parts: Parts) -> None:
+        kept = self._kept
+        if kept is None:
+            handed = self._handover.admin_sockets
+            await parts.server.start_for_operators(self._settings, handed)
+            return
+        handed = tuple(socket.socket(fileno=fd) for fd in kept.sockets.operators)
+        own = _admin_socket_of(kept.sockets, self._settings)
+        await parts.server.start_for_operators(self._settings, handed, own)
 
     async def _first_passes(self, manager: ModelManager) -> None:
         """Wait until each model serves or was refused; not long for one that is being written."""
@@ -241,6 +236,22 @@ class App:
         if self._stop_asked.is_set():
             self._hurry.set()
         self._stop_asked.set()
+
+
+def _admin_socket_of(kept: KeptSockets, settings: Settings) -> AdminSocket | None:
+    """Give the operators' socket of another program, unless it shall be elsewhere by now."""
+    if kept.admin < 0:
+        return None
+    sock = socket.socket(fileno=kept.admin)
+    try:
+        own = AdminSocket(Path(kept.admin_path), sock)
+    except OSError:  # its file has gone
+        sock.close()
+        return None
+    if settings.admin_socket == kept.admin_path:
+        return own
+    own.remove()
+    return None
 
 
 def _outcome_of(kept: Kept | None) -> Outcome:

@@ -6,6 +6,7 @@ which does not import paddle.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ import psutil
 FRONTS = int(os.environ.get("HOTPADDLE_FRONTS", "1"))  # that servers have if a test says nothing
 ROOT = Path(__file__).parent.parent
 POLL_S = 0.02
-# Descriptor 3 is the listener that $0 names, and the process stays the one that was started.
-HAND_OVER = 'export LISTEN_FDS=1 LISTEN_FDNAMES=http LISTEN_PID=$$; exec "$@" 3<&"$0"'
+FIRST_FD = 3  # of those that systemd hands over
 
 
 def wait_for(
@@ -42,6 +42,15 @@ def wait_for(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
         time.sleep(poll_s)
+
+
+def hand_over(fds: Sequence[int]) -> str:
+    """Write the script that becomes "$@", with these descriptors as systemd gives them.
+
+    "$0" holds their names; the process stays the one that was started.
+    """
+    moves = " ".join(f"{FIRST_FD + number}<&{fd}" for number, fd in enumerate(fds))
+    return f'export LISTEN_FDS={len(fds)} LISTEN_FDNAMES="$0" LISTEN_PID=$$; exec "$@" {moves}'
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -111,18 +120,21 @@ class Server:
         *options: str,
         environment: dict[str, str] | None = None,
         listener: socket.socket | None = None,
+        admin_listener: socket.socket | None = None,
         code: Path = ROOT,
     ) -> None:
-        """Start the program in `code`; `listener` is handed over as systemd does (LISTEN_FDS)."""
+        """Start the program in `code`; listeners are handed over as systemd does (LISTEN_FDS)."""
         folder.mkdir(parents=True, exist_ok=True)
         self.repository = Repository(repository)
         self.log_path = folder / "server.log"
         self.port = 0
-        fds = [] if listener is None else [listener.fileno()]
+        given = {"http": listener, "admin": admin_listener}
+        handed = {name: one for name, one in given.items() if one is not None}
+        fds = [fcntl.fcntl(one, fcntl.F_DUPFD, FIRST_FD + len(given)) for one in handed.values()]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(["bash", "-c", HAND_OVER, *map(str, fds)] if fds else []),
+                    *(["bash", "-c", hand_over(fds), ":".join(handed)] if fds else []),
                     sys.executable, "-m", "supervisor", "serve",
                     "--model-repository", str(repository), "--port", "0",
                     "--log-format", "json", "--log-level", "debug", *options,
@@ -130,6 +142,8 @@ class Server:
                 stderr=log, stdout=log, cwd=code, pass_fds=fds,
                 env={**os.environ, "PYTHONDEVMODE": "", **(environment or {})},
             )  # fmt: skip
+        for fd in fds:
+            os.close(fd)
         self.psutil = psutil.Process(self.process.pid)
 
     # Life

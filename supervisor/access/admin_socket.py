@@ -11,6 +11,7 @@ import grp
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -75,17 +76,21 @@ def _bind(sock: socket.socket, path: Path, mode: int, gid: int | None) -> None:
     sock.listen(_BACKLOG)
 
 
-def listen_for_operators(settings: AccessSettings) -> AdminSocket | None:
-    """Listen where the settings say; None where they say nothing.
+def listen_for_operators(
+    settings: AccessSettings, handed: Sequence[socket.socket] = ()
+) -> AdminSocket | None:
+    """Listen where the settings say; None where they say nothing, or what `handed` does already.
 
     Raises:
         SettingsError: that cannot be.
 
     """
-    if not settings.admin_socket:
+    path = settings.admin_socket
+    there = {os.path.realpath(one.getsockname()) for one in handed}
+    if not path or os.path.realpath(path) in there:
         return None
     mode = int(settings.admin_socket_mode, 8)
-    return AdminSocket.listen(settings.admin_socket, mode, settings.admin_socket_group)
+    return AdminSocket.listen(path, mode, settings.admin_socket_group)
 
 
 def _group(name: str) -> int | None:

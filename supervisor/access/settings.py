@@ -19,9 +19,17 @@ _MODE: Final = re.compile(r"0?[0-7]{3}")
 class AccessSettings:
     """What `hotpaddle serve` can be told of access. An empty path means none."""
 
-    admin_socket: str = setting("", "path of a unix socket on which everything is allowed")
+    admin_socket: str = setting(
+        "",
+        "path of a unix socket on which everything is allowed; one that systemd hands over is "
+        "served beside it, or in its place where the path is the same",
+    )
     admin_socket_mode: str = setting("0660", "permissions of admin_socket, octal")
-    admin_socket_group: str = setting("", "group that admin_socket is given to; empty: as is")
+    admin_socket_group: str = setting(
+        "",
+        "group that admin_socket is given to; empty: as is. The systemd unit does not let the "
+        "server change it: there SocketGroup= of hotpaddle-admin.socket says it",
+    )
     admin_token_file: str = setting(
         "", "file with bearer tokens, one a line, for operators' calls over TCP"
     )

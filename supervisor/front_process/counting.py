@@ -26,7 +26,8 @@ class Counting:
     def messages(self) -> Iterator[ModelCounted | FrontCounted]:
         """Say everything that was counted since this front began."""
         yield from self._mirror.counted()
+        front = self._front
         rest = FrontStatistics.gather(
-            {}, self._front.arena.slots, self._ports.marks(), len(self._front.connections), 0
+            {}, front.arena.slots, self._ports.marks(), len(front.connections), 0, front.refusals
         ).to_dict()
         yield FrontCounted(rest, self._ports.tallies())

@@ -6,11 +6,12 @@ Owns the form only. Plain data, JSON-ready. Runs in every process that dispatche
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from gpu_worker.ipc.arena import SlotAllocator
 from gpu_worker.ipc.link import RingMarks
+from supervisor.access.refusals import Refusals
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.model_statistics import ModelStatistics
 
@@ -44,6 +45,7 @@ class FrontStatistics:
     rings: RingMarks = field(default_factory=RingMarks)
     connections: int = 0
     unknown_models: int = 0  # requests for models that are not there
+    refusals: Refusals = field(default_factory=Refusals)
 
     @classmethod
     def gather(
@@ -53,6 +55,7 @@ class FrontStatistics:
         rings: Iterable[RingMarks],
         connections: int,
         unknown_models: int,
+        refusals: Refusals,
     ) -> Self:
         """Read the parts of this process."""
         now = cls(
@@ -63,6 +66,7 @@ class FrontStatistics:
             ArenaUse.of(slots),
             connections=connections,
             unknown_models=unknown_models,
+            refusals=replace(refusals),
         )
         for marks in rings:
             now.rings.add(marks)
@@ -82,6 +86,7 @@ class FrontStatistics:
         self.rings.add(other.rings)
         self.connections += other.connections
         self.unknown_models += other.unknown_models
+        self.refusals.add(other.refusals)
 
     def to_dict(self) -> dict[str, Any]:
         """Give a JSON-ready form that shares nothing with this."""
@@ -91,6 +96,7 @@ class FrontStatistics:
             "rings": asdict(self.rings),
             "connections": self.connections,
             "unknown_models": self.unknown_models,
+            "refusals": asdict(self.refusals),
         }
 
     @classmethod
@@ -102,4 +108,5 @@ class FrontStatistics:
             RingMarks(**value["rings"]),
             value["connections"],
             value["unknown_models"],
+            Refusals(**value["refusals"]),
         )

@@ -109,6 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         """End a connection on which a head has begun and not ended in time."""
         error = self._head_watch.time_is_up(elsewhere=self._elsewhere)
         if error is not None:
+            self._front.refusals.late_head += 1
             self._send_away(error)
 
     def _send_away(self, error: RequestError) -> None:

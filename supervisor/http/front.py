@@ -17,6 +17,7 @@ from gpu_worker.ipc.arena import RequestArena
 from supervisor.access.access_log import AccessLog
 from supervisor.access.caller import Caller
 from supervisor.access.guard import Guard
+from supervisor.access.refusals import Refusals
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
@@ -97,6 +98,7 @@ class Front:
         self.holding = False  # no connection takes up anything: another program shall
         self.guard = guard
         self.limits = limits
+        self.refusals = Refusals()
         self.access_log: AccessLog | None = None
         self.spans: Spans | None = None
         self.heads = Heads(guard.admits)
@@ -209,6 +211,7 @@ class Front:
         if not counted or not most:
             return True
         if len(self._counted) >= most:
+            self.refusals.too_many_connections += 1
             return False
         self._counted.add(connection)
         return True

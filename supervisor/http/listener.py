@@ -20,12 +20,11 @@ from typing import Any, Final
 import structlog
 
 from supervisor.access.guard import Guard
-from supervisor.http.listening_sockets import BACKLOG
+from supervisor.http.listening_sockets import BACKLOG, LARGEST_BACKLOG
 
 log = structlog.get_logger()
 
 _SHUTDOWN_S: Final = 2.0  # for a client of TLS to say that it has seen the end
-_LARGEST_BACKLOG: Final = 65_535  # for sockets of systemd's: as much as the kernel allows
 _EMPTYING_S: Final = 1.0  # a queue that is not empty by then has more than the loop can accept
 _TURNS: Final = 3  # until a connection that was accepted in one turn of the loop has been made
 _SO_ATTACH_FILTER: Final = 26
@@ -66,7 +65,7 @@ class Listener:
                 server = await loop.create_server(
                     self._make,
                     sock=one.dup(),
-                    backlog=BACKLOG if self.ours else _LARGEST_BACKLOG,
+                    backlog=BACKLOG if self.ours else LARGEST_BACKLOG,
                     ssl=context,
                     ssl_handshake_timeout=self._handshake_timeout_s if context else None,
                     ssl_shutdown_timeout=_SHUTDOWN_S if context else None,

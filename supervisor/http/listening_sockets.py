@@ -13,6 +13,7 @@ from typing import Final
 from supervisor.errors import SettingsError
 
 BACKLOG: Final = 1024
+LARGEST_BACKLOG: Final = 65_535  # for sockets of systemd's: as much as the kernel allows
 
 
 def listen(host: str, port: int, fronts: int) -> list[list[socket.socket]]:

@@ -29,6 +29,7 @@ from supervisor.http.answers import answer_error, answer_json, answer_request_er
 from supervisor.http.connection import Connection
 from supervisor.http.front import Front
 from supervisor.http.listener import Listener
+from supervisor.http.operators import Operators
 from supervisor.http.router import Router
 from supervisor.http.slow_server import SlowProtocol, SlowServer
 from supervisor.lifecycle.model_manager import ModelManager
@@ -60,17 +61,21 @@ class HttpServer:
         self._listener = Listener(
             front.guard, front.limits.head_timeout_s, lambda: Connection(front)
         )
-        self._operators: asyncio.AbstractServer | None = None
-        self._admin_socket: AdminSocket | None = None
+        self.operators = Operators(lambda: Connection(front, OPERATOR))
 
     async def start(self, sockets: Sequence[socket.socket], *, ours: bool) -> None:
         """Accept connections; sockets that are not `ours` are systemd's."""
         await self._listener.accept_from(sockets, ours=ours)
 
     async def start_for_operators(
-        self, settings: AccessSettings, kept: AdminSocket | None = None
+        self,
+        settings: AccessSettings,
+        handed: Sequence[socket.socket] = (),
+        kept: AdminSocket | None = None,
     ) -> None:
-        """Accept connections on the operators' unix socket, where there shall be one.
+        """Accept connections on the operators' unix sockets: those of systemd's, and our own.
+
+        `kept` is our own that another program has left.
 
         `kept` is that of another program, which has left it.
 
@@ -78,21 +83,14 @@ class HttpServer:
             SettingsError: it cannot be had.
 
         """
-        self._admin_socket = kept or listen_for_operators(settings)
-        await self._accept_operators()
-
-    async def _accept_operators(self) -> None:
-        if self._admin_socket is not None:
-            self._operators = await asyncio.get_running_loop().create_unix_server(
-                lambda: Connection(self.front, OPERATOR), sock=self._admin_socket.sock.dup()
-            )
+        own = kept or listen_for_operators(settings, handed)
+        await self.operators.accept_from(handed, own)
 
     # From one program to the next
 
     async def pause(self) -> None:
         """Accept nothing for now: who connects waits in the kernel's queues."""
-        if self._operators is not None:
-            self._operators.close()
+        self.operators.pause()
         await self._listener.pause()
 
     async def go_on(self) -> None:
@@ -103,16 +101,11 @@ class HttpServer:
 
         """
         await self._listener.go_on()
-        await self._accept_operators()
+        await self.operators.go_on()
 
     def sockets(self) -> tuple[list[int], bool]:
         """Give the descriptors that listen, and whether they are ours."""
         return self._listener.fds(), self._listener.ours
-
-    def operators_socket(self) -> tuple[int, str]:
-        """Give the descriptor that listens for operators, -1 for none, and its path."""
-        one = self._admin_socket
-        return (-1, "") if one is None else (one.sock.fileno(), str(one.path))
 
     # Its end
 
@@ -140,11 +133,8 @@ class HttpServer:
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, let requests finish, close connections."""
         self.drain()
-        await self._listener.close()
-        if self._operators is not None:
-            self._operators.close()
-        if self._admin_socket is not None:
-            self._admin_socket.remove()
+        self.operators.close()
+        await self._listener.close()  # which waits until who was accepted has a connection
         try:
             await self.front.stop(timeout_s)
             await self._server.shutdown(_SHUTDOWN_S)
@@ -183,6 +173,7 @@ class HttpServer:
             response.headers["Allow"] = ", ".join(self.router.methods(path))
             return response
         except RequestError as error:
+            self.front.refusals.note(error)
             return answer_request_error(error)
         except web.HTTPException as error:
             return answer_error(error.reason, error.status)

@@ -35,12 +35,16 @@ class KeptArena:
 
 @dataclass(frozen=True, slots=True)
 class KeptSockets:
-    """Descriptors that listen: a list for each front, and the operators'; -1: there is none."""
+    """Descriptors that listen: a list for each front, and for operators.
+
+    `ours` says that the fronts' are not systemd's; `operators` are, `admin` is ours, -1: none.
+    """
 
     fronts: list[list[int]]
     ours: bool
-    operators: int
-    operators_path: str
+    operators: list[int]
+    admin: int
+    admin_path: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ class Reader:
             (worker.marks for worker in self._pool.workers),
             len(self._front.connections),
             self._inference.unknown_models,
+            self._front.refusals,
         )
         for other in self._further.totals.counted():
             now.add(other)

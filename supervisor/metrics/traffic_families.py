@@ -6,6 +6,7 @@ Owns their table. Pure. Runs in the supervisor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Final
 
 from supervisor.dispatch.model_statistics import ModelStatistics
@@ -73,6 +74,11 @@ def _events(reading: Reading) -> Rows:
             yield (name, event), model.events.get(event, 0)
 
 
+def _refusals(reading: Reading) -> Rows:
+    for reason, count in asdict(reading.fronts.refusals).items():
+        yield (reason,), count
+
+
 def _per_model_here(value: Callable[[ModelStatistics], float]) -> Read:
     """Read a figure that the processes which answer clients have of each model."""
 
@@ -97,6 +103,11 @@ TRAFFIC: Final = (
         "hotpaddle_unknown_model_requests_total", "counter", (),
         "Inference requests for models that are not in the repository, answered 404.",
         one(lambda reading: reading.fronts.unknown_models),
+    ),
+    Family(
+        "hotpaddle_refused_calls_total", "counter", ("reason",),
+        "Calls, whatever for, that access or a limit of connections sent away.",
+        _refusals,
     ),
     Family(
         "hotpaddle_version_requests_total", "counter", ("model", "version", "code"),

@@ -17,6 +17,7 @@ from supervisor.errors import SettingsError
 
 _FIRST_FD: Final = 3
 _HTTP_NAMES: Final = ("http", "unknown")  # FileDescriptorName=, and what is said where none is
+_ADMIN_NAME: Final = "admin"
 VARIABLES: Final = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 )  # fmt: skip
@@ -28,7 +29,8 @@ class Handover:
 
     notify_socket: str = ""  # a path, or @NAME in the abstract namespace
     watchdog_s: float = 0.0  # 0: nobody watches
-    sockets: tuple[socket.socket, ...] = ()  # they listen already
+    sockets: tuple[socket.socket, ...] = ()  # for HTTP over TCP; they listen already
+    admin_sockets: tuple[socket.socket, ...] = ()  # for operators; so do these
 
     def environment(self) -> dict[str, str]:
         """Give the variables that say so to another program; sockets go other ways."""
@@ -39,7 +41,7 @@ class Handover:
 
     def close(self) -> None:
         """Let go of sockets that nobody has taken over."""
-        for one in self.sockets:
+        for one in (*self.sockets, *self.admin_sockets):
             one.close()
 
 
@@ -49,7 +51,8 @@ def take_handover(
     """Read what was handed to the process `pid`, and remove it from `environment`.
 
     Raises:
-        SettingsError: a descriptor is no TCP socket that listens, or is meant for something else.
+        SettingsError: a descriptor is no socket that listens as its name says, or is meant for
+            something else.
 
     """
     given = {name: environment.pop(name, "") for name in VARIABLES}
@@ -58,13 +61,18 @@ def take_handover(
     count = _whole(given["LISTEN_FDS"]) if given["LISTEN_PID"] == str(pid) else 0
     names = given["LISTEN_FDNAMES"].split(":") if given["LISTEN_FDNAMES"] else []
     with contextlib.ExitStack() as failed:
-        sockets = []
+        taken: list[tuple[str, socket.socket]] = []
         for number in range(count):
             name = names[number] if number < len(names) else "unknown"
             one = failed.enter_context(_listener(first_fd + number, name))
-            sockets.append(one)
+            taken.append((name, one))
         failed.pop_all()
-    return Handover(given["NOTIFY_SOCKET"], watchdog_us / 1e6, tuple(sockets))
+    return Handover(
+        given["NOTIFY_SOCKET"],
+        watchdog_us / 1e6,
+        tuple(one for name, one in taken if name != _ADMIN_NAME),
+        tuple(one for name, one in taken if name == _ADMIN_NAME),
+    )
 
 
 def _whole(text: str) -> int:
@@ -73,18 +81,35 @@ def _whole(text: str) -> int:
 
 def _listener(fd: int, name: str) -> socket.socket:
     where = f"systemd handed over descriptor {fd} ({name})"
-    if name not in _HTTP_NAMES and not name.endswith(".socket"):
-        raise SettingsError(f"{where}: only sockets with FileDescriptorName=http are known")
+    if name not in (*_HTTP_NAMES, _ADMIN_NAME) and not name.endswith(".socket"):
+        raise SettingsError(f"{where}: only FileDescriptorName=http and =admin are known")
     try:
         one = socket.socket(fileno=fd)
     except OSError as error:
         raise SettingsError(f"{where}: not a socket: {error.strerror}") from error
     one.set_inheritable(False)
-    if (
-        one.family not in (socket.AF_INET, socket.AF_INET6)
-        or one.type != socket.SOCK_STREAM
-        or not one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    ):
+    why_not = _why_not_for_operators(one) if name == _ADMIN_NAME else _why_not_for_http(one)
+    if why_not:
         one.close()
-        raise SettingsError(f"{where}: not a TCP socket that listens (ListenStream=, Accept=no)")
+        raise SettingsError(f"{where}: {why_not}")
     return one
+
+
+def _why_not_for_http(one: socket.socket) -> str:
+    if one.family in (socket.AF_INET, socket.AF_INET6) and _listens(one):
+        return ""
+    return "not a TCP socket that listens (ListenStream=, Accept=no)"
+
+
+def _why_not_for_operators(one: socket.socket) -> str:
+    if one.family != socket.AF_UNIX or not _listens(one):
+        return "not a unix socket that listens (ListenStream= with a path, Accept=no)"
+    if isinstance(one.getsockname(), bytes):  # the abstract namespace knows no permissions
+        return "a unix socket without a file, so that anybody might be an operator"
+    return ""
+
+
+def _listens(one: socket.socket) -> bool:
+    return one.type == socket.SOCK_STREAM and bool(
+        one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    )

@@ -21,6 +21,7 @@ _NOTIFY_RELOAD: Final = "hotpaddle.service.d/50-notify-reload.conf"
 _PLACES: Final = {
     "hotpaddle.service": "etc/systemd/system/hotpaddle.service",
     "hotpaddle.socket": "etc/systemd/system/hotpaddle.socket",
+    "hotpaddle-admin.socket": "etc/systemd/system/hotpaddle-admin.socket",
     _NOTIFY_RELOAD: f"etc/systemd/system/{_NOTIFY_RELOAD}",
     "sysusers.d/hotpaddle.conf": "etc/sysusers.d/hotpaddle.conf",
     "tmpfiles.d/hotpaddle.conf": "etc/tmpfiles.d/hotpaddle.conf",
@@ -35,7 +36,7 @@ _NEXT: Final = """next, as root:
   systemd-sysusers && systemd-tmpfiles --create    the user and /srv/models
   nano /etc/hotpaddle/hotpaddle.toml               devices, model repository
   systemctl daemon-reload
-  systemctl enable --now hotpaddle.socket hotpaddle.service
+  systemctl enable --now hotpaddle.socket hotpaddle-admin.socket hotpaddle.service
   systemctl status hotpaddle
 after an update of Hotpaddle: systemctl restart hotpaddle"""
 

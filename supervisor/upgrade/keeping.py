@@ -36,7 +36,8 @@ def fixed_settings(settings: Settings) -> dict[str, str]:
 def keep(parts: Parts, number: int, began_ns: int, state: KeptState | None) -> Kept:
     """Give the document."""
     own, ours = parts.server.sockets()
-    sockets = KeptSockets([own, *parts.fronts.fds()], ours, *parts.server.operators_socket())
+    operators = parts.server.operators
+    sockets = KeptSockets([own, *parts.fronts.fds()], ours, operators.fds(), *operators.own())
     fixed = fixed_settings(parts.settings)
     return Kept(FORM, PROTOCOL, __version__, fixed, sockets, number, began_ns, state)
 
@@ -145,8 +146,9 @@ def descriptors(kept: Kept) -> list[int]:
     """List the descriptors that a document names."""
     sockets, state = kept.sockets, kept.state
     fds = [fd for front in sockets.fronts for fd in front]
-    if sockets.operators >= 0:
-        fds.append(sockets.operators)
+    fds += sockets.operators
+    if sockets.admin >= 0:
+        fds.append(sockets.admin)
     if state is not None:
         fds.append(state.arena.fd)
         for worker in state.workers:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from prometheus_client import Metric, parser
@@ -12,8 +15,10 @@ from prometheus_client import Metric, parser
 from supervisor.metrics.families import FAMILIES
 from tests.conftest import Models
 from tests.harness import Repository, Server, mlp_request, wait_for
+from tests.integration.wire import Wire
 
 Serve = Callable[..., Server]
+MOST = 6  # connections to each front
 
 
 class Metrics:
@@ -38,6 +43,11 @@ class Metrics:
     def one(self, name: str, **labels: str) -> float:
         (value,) = self.values(name, **labels)
         return value
+
+    def by(self, label: str, name: str) -> dict[str, float]:
+        """Give the figures by the values of their one label."""
+        family = self.families[name.removesuffix("_total")]
+        return {sample.labels[label]: sample.value for sample in family.samples}
 
     def versions(self, name: str) -> set[str]:
         return {sample.labels["version"] for sample in self.families[name].samples}
@@ -96,6 +106,51 @@ def test_requests_and_what_they_run_on(server: Server) -> None:
     wait_for(lambda: Metrics(server).one("hotpaddle_worker_restarts_total") == 1, "the end is seen")
     assert server.infer("mlp", mlp_request()).status == 200
     assert Metrics(server).one("hotpaddle_requests_total", code="200") == 8
+
+
+@pytest.mark.parametrize("fronts", ["1", "2"])
+def test_refused_calls_of_all_fronts(
+    serve: Serve, repository: Repository, models: Models, tmp_path: Path, fronts: str
+) -> None:
+    for name in ("admin", "inference"):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(f"{name}-token\n")
+    repository.publish("mlp", "v1", models.mlp(1))
+    server = serve(
+        repository, "--fronts", fronts, "--max-connections", str(MOST), "--head-timeout-ms", "300",
+        "--admin-from-loopback", "false", "--admin-token-file", str(tmp_path / "admin"),
+        "--inference-token-file", str(tmp_path / "inference"),
+    ).wait_ready()  # fmt: skip
+    as_admin = {"Authorization": "Bearer admin-token"}
+
+    def listening() -> list[bool]:
+        shown = server.call("GET", "/admin/models", headers=as_admin).json()
+        return [front["listening"] for front in shown["fronts"]]
+
+    wait_for(lambda: all(listening()), "all fronts listen")
+    seen: Counter[str] = Counter()
+    for _ in range(MOST):  # some in each front
+        assert server.infer("mlp", mlp_request()).status == 401
+        wrong = {"Authorization": "Bearer nonsense"}
+        assert server.call("GET", "/admin/models", headers=wrong).status == 403
+        seen.update(("no_token", "wrong_token"))
+
+    with ExitStack() as opened:
+        slow = [opened.enter_context(Wire(server)) for _ in range(int(fronts) * MOST + 3)]
+        for at, wire in enumerate(slow):
+            wire.send([b"GET /v2/hea", b"POST /v2/models/mlp/in"][at % 2])
+        reasons = {408: "late_head", 503: "too_many_connections"}
+        seen.update(reasons[wire.answer().status] for wire in slow)
+    assert seen["too_many_connections"] >= 3
+
+    def counted() -> dict[str, float] | None:
+        if server.get("/v2/health/live").status == 503:  # the others have just gone
+            seen["too_many_connections"] += 1
+            return None
+        return Metrics(server).by("reason", "hotpaddle_refused_calls_total")
+
+    assert wait_for(counted, "who reads metrics is let in") == seen
+    assert sum(Metrics(server).values("hotpaddle_requests_total", model="mlp")) == 0
 
 
 def test_versions_that_come_are_refused_go_back_and_go(server: Server, models: Models) -> None:

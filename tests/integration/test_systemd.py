@@ -8,9 +8,11 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from supervisor.client import AdminClient
 from tests import model_faults
 from tests.conftest import Models
 from tests.harness import Repository, Server, mlp_request, wait_for
@@ -32,6 +34,20 @@ def listener() -> Iterator[socket.socket]:
     """A socket as systemd holds it."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as one:
         yield one
+
+
+@pytest.fixture
+def admin() -> Iterator[socket.socket]:
+    """The operators' socket as systemd holds it."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as one:
+        one.bind(f"{folder}/admin.sock")  # a socket's path may have 107 bytes
+        one.listen(128)
+        yield one
+
+
+def shows_models(path: str) -> bool:
+    """Ask an operators' socket for what only operators are told."""
+    return "models" in AdminClient(f"unix:{path}").call("GET", "/admin/models")
 
 
 def notify(manager: Receiver, **more: str) -> dict[str, str]:
@@ -133,24 +149,25 @@ def test_the_watchdog_is_fed_unless_a_worker_does_not_end(
 
 def test_no_child_sees_what_systemd_says(
     serve: Serve, repository: Repository, models: Models, manager: Receiver,
-    listener: socket.socket,
+    listener: socket.socket, admin: socket.socket,
 ) -> None:  # fmt: skip
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(
-        repository, environment=notify(manager, WATCHDOG_USEC="60000000"), listener=listener
-    ).wait_ready()
+        repository, environment=notify(manager, WATCHDOG_USEC="60000000"), listener=listener,
+        admin_listener=admin,
+    ).wait_ready()  # fmt: skip
     children = server.children()
     assert len(children) >= 3  # a worker, a spare, the JSON worker
-    inode = os.fstat(listener.fileno()).st_ino
+    inode, admin_inode = (os.fstat(one.fileno()).st_ino for one in (listener, admin))
     for child in children:
         assert child.environ().keys() & {
             "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID",
             "LISTEN_FDNAMES",
         } == set()  # fmt: skip
-        if "supervisor.front_process" in child.cmdline():
-            continue  # it is there to accept from it
         links = [str(link.readlink()) for link in Path(f"/proc/{child.pid}/fd").iterdir()]
-        assert f"socket:[{inode}]" not in links
+        assert f"socket:[{admin_inode}]" not in links
+        if "supervisor.front_process" not in child.cmdline():  # which is there to accept from it
+            assert f"socket:[{inode}]" not in links
 
 
 def test_a_socket_that_is_handed_over_is_served(
@@ -217,6 +234,45 @@ def test_the_next_server_answers_who_came_while_there_was_none(
         wire.request("GET", "/v2/models/mlp/ready")
         serve(repository, listener=listener)
         assert wire.answer().status == 200
+
+
+def test_operators_are_served_on_a_socket_that_is_handed_over(
+    serve: Serve, repository: Repository, models: Models, admin: socket.socket
+) -> None:
+    """From the first moment, and from one server to the next; the file is not ours."""
+    path = admin.getsockname()
+    file = Path(path).stat()
+    repository.publish("slow", "v1", slow(models))
+    options = ("--admin-from-loopback", "false", "--admin-socket", path)  # it is there already
+    first = serve(repository, *options, admin_listener=admin).wait_listening()
+    assert shows_models(path)
+    first.wait_ready()
+    assert first.get("/admin/models").status == 401
+    assert first.stop() == 0
+
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(path)  # nobody accepts
+        waiting.sendall(b"GET /admin/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        second = serve(repository, *options, admin_listener=admin)
+        assert waiting.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert second.stop() == 0
+    now = Path(path).stat()
+    assert (now.st_ino, now.st_mode, now.st_uid) == (file.st_ino, file.st_mode, file.st_uid)
+
+
+def test_an_operators_socket_with_another_path_is_served_as_well(
+    serve: Serve, repository: Repository, models: Models, listener: socket.socket,
+    admin: socket.socket,
+) -> None:  # fmt: skip
+    repository.publish("mlp", "v1", models.mlp(1))
+    path, own = admin.getsockname(), f"{admin.getsockname()}.own"
+    server = serve(
+        repository, "--admin-socket", own, listener=listener, admin_listener=admin
+    ).wait_ready()
+    assert shows_models(path)
+    assert shows_models(own)
+    assert server.stop() == 0
+    assert (Path(path).exists(), Path(own).exists()) == (True, False)
 
 
 def test_what_is_no_socket_for_http_is_refused(tmp_path: Path, repository: Repository) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -19,71 +17,22 @@ from tests.conftest import Models
 from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
 from tests.load import Load
-from tests.systemd.container import VENV, Container, build_base, build_wheel
+from tests.systemd.container import VENV, Container
+from tests.systemd.service import (
+    ADMIN,
+    ADMIN_PATH,
+    SOCKET,
+    UNIT,
+    operators_status,
+    status_text,
+)
 
-UNIT = "hotpaddle.service"
-SOCKET = "hotpaddle.socket"
 HIGHEST_EXPOSURE = 3.0
 SHORT_START_S = 10
-OVERRIDE = "/etc/systemd/system/{unit}.d/test.conf"
-
-
-def status_text(container: Container) -> str:
-    return container.show(UNIT, "StatusText")["StatusText"]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, models: Models) -> Repository:
-    """The model repository, as the host writes it and the container sees it."""
-    folder = tmp_path_factory.mktemp("models")
-    folder.chmod(0o755)
-    repository = Repository(folder)
-    repository.publish("mlp", "v1", models.mlp(1))
-    return repository
-
-
-@pytest.fixture(scope="module")
-def container(
-    tmp_path_factory: pytest.TempPathFactory, published: Repository
-) -> Iterator[Container]:
-    build_base()
-    wheel = build_wheel(tmp_path_factory.mktemp("wheel"))
-    one = Container(tmp_path_factory.mktemp("container"), published.root, wheel)
-    try:
-        one.install()
-        yield one
-    finally:
-        one.stop()
-
-
-@pytest.fixture(scope="module")
-def server(container: Container) -> Server:
-    """Calls to the service; its process is systemd's."""
-    port = free_port()
-    print(container.run(f"{VENV}/bin/hotpaddle", "install-systemd").stdout)
-    container.run("systemd-sysusers")
-    container.run("systemd-tmpfiles", "--create")
-    container.write(
-        OVERRIDE.format(unit=SOCKET), f"[Socket]\nListenStream=\nListenStream=127.0.0.1:{port}\n"
-    )
-    container.write(
-        OVERRIDE.format(unit=UNIT),
-        "[Service]\nEnvironment=HOTPADDLE_WATCH=off\nWatchdogSec=4\n",
-    )
-    container.run("systemctl", "daemon-reload")
-    one = Server.__new__(Server)
-    one.port = port
-    return one
 
 
 def test_units_are_clean_and_tight(container: Container, server: Server) -> None:
-    verify = container.run("systemd-analyze", "verify", UNIT, SOCKET)
+    verify = container.run("systemd-analyze", "verify", UNIT, SOCKET, ADMIN)
     assert (verify.stdout, verify.stderr) == ("", "")
     security = container.run("systemd-analyze", "security", "--no-pager", UNIT).stdout
     found = re.search(r"Overall exposure level for hotpaddle.service: ([0-9.]+)", security)
@@ -102,13 +51,13 @@ def test_the_unit_is_of_the_type_that_this_systemd_knows(
 
 
 def test_a_start_is_over_when_the_model_serves(container: Container, server: Server) -> None:
-    container.run("systemctl", "enable", "--now", SOCKET, UNIT)
+    container.run("systemctl", "enable", "--now", SOCKET, ADMIN, UNIT)
     state = container.show(UNIT, "ActiveState", "SubState", "StatusText", "MainPID")
     print(state)
     assert (state["ActiveState"], state["SubState"]) == ("active", "running")
     assert state["StatusText"] == "serving mlp v1"
     assert server.get("/v2/health/ready").status == 200
-    for url in (f"http://127.0.0.1:{server.port}", "unix:/run/hotpaddle/admin.sock"):
+    for url in (f"http://127.0.0.1:{server.port}", f"unix:{ADMIN_PATH}"):
         status = container.run(f"{VENV}/bin/hotpaddle", "status", "--url", url)
         assert "mlp" in status.stdout
 
@@ -223,7 +172,7 @@ def test_a_worker_that_is_killed_ends_nothing(container: Container, server: Serv
     assert container.show(UNIT, "MainPID", "NRestarts") == before
 
 
-def test_a_stop_of_the_socket_stops_both_and_leaves_nothing(
+def test_a_stop_of_the_socket_stops_all_and_leaves_nothing(
     container: Container, server: Server
 ) -> None:
     container.run("systemctl", "stop", SOCKET)
@@ -234,6 +183,9 @@ def test_a_stop_of_the_socket_stops_both_and_leaves_nothing(
     assert container.run("pgrep", "-u", "hotpaddle", check=False).stdout == ""
     with pytest.raises(ConnectionRefusedError):
         server.get("/v2")
+    assert operators_status(container, check=False).returncode == 1
+    for unit in (UNIT, SOCKET, ADMIN):  # no call has started anything
+        assert container.show(unit, "ActiveState")["ActiveState"] == "inactive"
 
 
 def test_settings_that_are_refused_are_not_tried_again(container: Container) -> None:

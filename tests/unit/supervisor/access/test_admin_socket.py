@@ -85,6 +85,26 @@ def test_only_its_own_file_is_removed(path: Path) -> None:
             assert not path.exists()
 
 
+def test_what_systemd_hands_over_is_left_alone_and_another_path_is_made_beside_it(
+    path: Path,
+) -> None:
+    with socket.socket(socket.AF_UNIX) as handed:
+        handed.bind(str(path))
+        handed.listen()
+        before = path.stat()
+        again = path.parent / "again"
+        again.symlink_to(path.parent)
+        for same in (path, again / path.name):
+            settings = Settings(admin_socket=str(same), admin_socket_mode="0600")
+            assert listen_for_operators(settings, [handed]) is None
+        assert listen_for_operators(Settings(), [handed]) is None
+        other = listen_for_operators(Settings(admin_socket=f"{path}.own"), [handed])
+        assert other is not None
+        with other.sock:
+            other.remove()
+        assert path.stat() == before
+
+
 @pytest.mark.parametrize(
     ("where", "more", "reason"),
     [

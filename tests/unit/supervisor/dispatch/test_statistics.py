@@ -52,6 +52,8 @@ def count(front: FrontStatistics, event: Event) -> None:
         model.errors[event.status] = model.errors.get(event.status, 0) + 1
         model.events["queue_full"] = model.events.get("queue_full", 0) + 1
         front.unknown_models += 1
+        front.refusals.no_token += event.status == 400
+        front.refusals.late_head += event.status == 503
         return
     if event.version == "gone":
         statistics = model.gone

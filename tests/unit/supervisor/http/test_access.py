@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from supervisor.access.refusals import Refusals
 from supervisor.http.answers import answer_json
 from supervisor.settings import Settings
 from tests.unit.supervisor.http.client import ask, chunked, http, numbers, y_of
@@ -68,6 +69,7 @@ async def test_an_inference_without_its_token_is_refused(settings: Settings, for
             assert found.status == 403
             assert "www-authenticate" not in found.headers
         assert (await client.ask(form(ask(X, bearer("inference-token"))))).y == Y
+        assert one.front.refusals == Refusals(no_token=2, wrong_token=2)
         assert one.bench.lent == 0
 
 
@@ -95,6 +97,7 @@ async def test_operators_calls_need_the_operators_token(settings: Settings) -> N
         assert (found.status, "the token is not known here" in found.error) == (403, True)
         found = await client.ask(http("GET", "/admin/models", b"", bearer("admin-token")))
         assert found.status == 200
+        assert one.front.refusals == Refusals(no_token=1, wrong_token=2)
 
 
 @on_both_loops

@@ -22,7 +22,7 @@ from tests.unit.supervisor.http.site import Site, site
 def counted(one: Site) -> dict[str, float]:
     """Give what `hotpaddle_requests_total` says, without the zeros."""
     dispatcher = one.bench.dispatcher
-    front = FrontStatistics.gather({"m": dispatcher}, one.arena.slots, [], 0, 0)
+    front = FrontStatistics.gather({"m": dispatcher}, one.arena.slots, [], 0, 0, one.front.refusals)
     reading = Reading(True, True, 0, front, (), {}, 0, MachineReading({}))
     (family,) = (family for family in FAMILIES if family.name == "hotpaddle_requests_total")
     found: dict[str, float] = {}

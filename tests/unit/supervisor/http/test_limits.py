@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.access.caller import Caller
+from supervisor.access.refusals import Refusals
 from supervisor.settings import Settings
 from tests.unit.supervisor.http.client import PATH, ask, chunked, http, numbers, y_of
 from tests.unit.supervisor.http.loops import on_both_loops, until
@@ -35,6 +36,7 @@ async def test_one_connection_too_many_is_answered_503() -> None:
         assert b"\r\nRetry-After: 1\r\n" in refused
         assert b"\r\nConnection: close\r\n" in refused
         assert b"too many connections (max_connections)" in refused
+        assert one.front.refusals == Refusals(too_many_connections=1)
         for client in (first, second):
             assert (await client.ask(ask(X))).y == Y
         first.leave()
@@ -53,6 +55,7 @@ async def test_clients_that_another_front_passes_on_are_counted_there() -> None:
         reader, writer = await asyncio.open_connection(sock=ours)
         writer.write(LIVE)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 OK")
+        assert one.front.refusals == Refusals()
         writer.transport.abort()
 
 
@@ -91,6 +94,7 @@ async def test_a_head_that_does_not_end_is_answered_408(before: bytes, begun: by
         found = await client.answer()
         assert (found.status, "within 0.04 s (head_timeout_ms)" in found.error) == (408, True)
         assert await client.ended() == b""
+        assert one.front.refusals == Refusals(late_head=1)
 
 
 async def time_for_heads_is_up(one: Site) -> None:

@@ -54,7 +54,7 @@ KEPT = st.builds(Kept, form=st.just(FORM), protocol=st.just(PROTOCOL), state=st.
 
 
 def kept(**more: object) -> Kept:
-    sockets = KeptSockets([[3]], ours=True, operators=-1, operators_path="")
+    sockets = KeptSockets([[3]], ours=True, operators=[], admin=-1, admin_path="")
     return Kept(**{  # type: ignore[arg-type]  # some tests give what no program would
         "form": FORM, "protocol": PROTOCOL, "version": "1", "settings": {}, "sockets": sockets,
         "upgrades": 1, "began_ns": 0, **more,

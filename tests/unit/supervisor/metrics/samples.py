@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supervisor.access.refusals import Refusals
 from supervisor.dispatch.model_statistics import ModelStatistics
 from supervisor.dispatch.statistics import STAGES, VersionStatistics
 from supervisor.fronts.statistics import ArenaUse, FrontStatistics
@@ -24,7 +25,10 @@ def reading(names: tuple[str, ...] = ("m",)) -> Reading:
     reloads = ReloadStatistics()
     reloads.live({"stage": 1.5, "load": 300.0, "switch": 0.1}, 301.6)
     reloads.refused("manifest")
-    fronts = FrontStatistics(arena=ArenaUse(1000, 10, 1, 20), connections=3, unknown_models=2)
+    fronts = FrontStatistics(
+        arena=ArenaUse(1000, 10, 1, 20), connections=3, unknown_models=2,
+        refusals=Refusals(no_token=4, late_head=1),
+    )  # fmt: skip
     for name in names:
         fronts.models[name] = ModelStatistics(
             {400: 2, 500: 1}, {"poison": 1}, version(5),

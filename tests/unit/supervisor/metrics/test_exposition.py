@@ -90,6 +90,13 @@ async def test_the_first_of_its_kind_is_an_increase() -> None:
         assert len(found[f"hotpaddle_{name}"].samples) == count
 
 
+async def test_refused_calls_are_told_by_reason() -> None:
+    refused = (await families())["hotpaddle_refused_calls"]
+    assert {sample.labels["reason"]: sample.value for sample in refused.samples} == {
+        "no_token": 4, "wrong_token": 0, "too_many_connections": 0, "late_head": 1,
+    }  # fmt: skip
+
+
 async def test_what_a_gpu_does_not_tell_is_missing() -> None:
     found = await families()
     assert value(found["hotpaddle_gpu_utilization_ratio"], gpu="0") == 0.5

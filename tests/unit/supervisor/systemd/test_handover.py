@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -30,6 +31,15 @@ def fds() -> Iterator[tuple[int, int]]:
             os.close(fd)
         except OSError:
             continue  # it was taken over
+
+
+@pytest.fixture
+def unix() -> Iterator[socket.socket]:
+    """A unix socket that listens."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as one:
+        one.bind(f"{folder}/admin.sock")  # a socket's path may have 107 bytes
+        one.listen()
+        yield one
 
 
 def given(**more: str) -> dict[str, str]:
@@ -73,7 +83,8 @@ def test_sockets_of_another_process_are_not_ours(fds: tuple[int, int]) -> None:
 
 
 def test_what_is_meant_for_something_else_is_refused(fds: tuple[int, int]) -> None:
-    with pytest.raises(SettingsError, match=rf"descriptor {fds[1]} \(metrics\): only sockets with"):
+    known = "only FileDescriptorName=http and =admin are known"
+    with pytest.raises(SettingsError, match=rf"descriptor {fds[1]} \(metrics\): {known}"):
         take_handover(given(LISTEN_FDS="2", LISTEN_FDNAMES="http:metrics"), PID, fds[0])
 
 
@@ -91,6 +102,43 @@ def test_what_is_no_listening_tcp_socket_is_refused(fds: tuple[int, int]) -> Non
             os.dup2(kind.fileno(), fds[0])
         with pytest.raises(SettingsError, match="not a TCP socket that listens"):
             take_handover(given(LISTEN_FDS="1"), PID, fds[0])
+
+
+@pytest.mark.parametrize("names", ["admin:http", "http:admin", "hotpaddle.socket:admin"])
+def test_the_operators_socket_is_told_by_its_name(
+    fds: tuple[int, int], unix: socket.socket, names: str
+) -> None:
+    at = names.split(":").index("admin")
+    os.dup2(unix.fileno(), fds[at])
+    handover = take_handover(given(LISTEN_FDS="2", LISTEN_FDNAMES=names), PID, fds[0])
+    assert [one.fileno() for one in handover.admin_sockets] == [fds[at]]
+    assert [one.fileno() for one in handover.sockets] == [fds[1 - at]]
+    assert not handover.admin_sockets[0].get_inheritable()
+    handover.close()
+    assert [one.fileno() for one in (*handover.sockets, *handover.admin_sockets)] == [-1, -1]
+
+
+def test_what_is_no_listening_unix_socket_is_not_for_operators(fds: tuple[int, int]) -> None:
+    listening, abstract = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
+    abstract.bind(f"\0hotpaddle-{PID}")
+    abstract.listen()
+    for kind, why in (
+        (listening, "not a unix socket that listens"),
+        (socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), "not a unix socket that listens"),
+        (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "not a unix socket that listens"),
+        (abstract, "a unix socket without a file"),
+    ):
+        with kind:
+            os.dup2(kind.fileno(), fds[0])
+        with pytest.raises(SettingsError, match=rf"descriptor {fds[0]} \(admin\): {why}"):
+            take_handover(given(LISTEN_FDS="1", LISTEN_FDNAMES="admin"), PID, fds[0])
+
+
+def test_a_unix_socket_is_not_for_http(fds: tuple[int, int], unix: socket.socket) -> None:
+    for name in ("http", "unknown", "hotpaddle-admin.socket"):
+        os.dup2(unix.fileno(), fds[0])
+        with pytest.raises(SettingsError, match="not a TCP socket that listens"):
+            take_handover(given(LISTEN_FDS="1", LISTEN_FDNAMES=name), PID, fds[0])
 
 
 def test_a_child_inherits_nothing(fds: tuple[int, int]) -> None:

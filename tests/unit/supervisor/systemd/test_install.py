@@ -19,6 +19,7 @@ SYSTEM = "etc/systemd/system"
 ALWAYS = {
     f"{SYSTEM}/hotpaddle.service",
     f"{SYSTEM}/hotpaddle.socket",
+    f"{SYSTEM}/hotpaddle-admin.socket",
     "etc/sysusers.d/hotpaddle.conf",
     "etc/tmpfiles.d/hotpaddle.conf",
     "etc/hotpaddle/hotpaddle.toml",
@@ -48,7 +49,8 @@ def test_files_are_put_in_place_with_the_path_of_this_command(
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
     out = capsys.readouterr().out
     assert f"wrote     {tmp_path}/{SYSTEM}/hotpaddle.service\n" in out
-    assert "systemctl enable --now hotpaddle.socket hotpaddle.service" in out
+    every = "hotpaddle.socket hotpaddle-admin.socket hotpaddle.service"
+    assert f"systemctl enable --now {every}" in out
 
 
 def test_settings_stay_and_units_are_renewed(tmp_path: Path) -> None:
@@ -134,16 +136,30 @@ def test_the_example_settings_are_settings() -> None:
     assert settings.model_repository == Path("/srv/models")
 
 
+def unit(name: str) -> configparser.ConfigParser:
+    parsed = configparser.ConfigParser(strict=False, interpolation=None)
+    parsed.optionxform = str  # type: ignore[assignment, method-assign]  # names keep their case
+    parsed.read(UNITS / name)
+    return parsed
+
+
 def test_the_unit_has_room_for_what_the_settings_allow() -> None:
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]  # names keep their case
-    unit.read(UNITS / "hotpaddle.service")
-    service = unit["Service"]
+    service = unit("hotpaddle.service")["Service"]
     settings = load_settings({}, {}, UNITS / "hotpaddle.toml")
     stop_s = (settings.drain_ms + 2 * settings.stop_timeout_ms) / 1000
     assert float(service["TimeoutStopSec"]) > stop_s
     assert float(service["TimeoutStartSec"]) > 300  # `reload --wait`
     assert service["Type"] == "notify"
+
+
+def test_operators_calls_have_a_socket_for_their_group() -> None:
+    admin, service = unit("hotpaddle-admin.socket"), unit("hotpaddle.service")
+    path = admin["Socket"]["ListenStream"]
+    assert f"HOTPADDLE_URL=unix:{path}\n" in (UNITS / "hotpaddle.service").read_text()
+    assert "RuntimeDirectory" not in service["Service"]  # it would go with the socket's file
+    assert admin["Socket"]["Service"] == "hotpaddle.service"
+    assert admin["Socket"]["FileDescriptorName"] == "admin"
+    assert (admin["Socket"]["SocketMode"], admin["Socket"]["SocketGroup"]) == ("0660", "hotpaddle")
 
 
 def test_the_package_holds_what_lies_at_the_top() -> None:
