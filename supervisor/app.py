@@ -89,6 +89,7 @@ class App:
                     await self._listen(parts)
             if state is None:
                 _keep_garbage_collector_off()
+            upgrade.open()
             await self._stop_asked.wait()
             await upgrade.stop()
             await self._drain(parts, service)

@@ -89,6 +89,8 @@ class Fronts:
             self._begin(sockets)
 
     def _begin(self, listeners: Sequence[socket.socket]) -> None:
+        if self._resting or any(front.listeners is listeners for front in self.running):
+            return
         self._numbers += 1
         self._stand_in.begin(listeners)
         try:

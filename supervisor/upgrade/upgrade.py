@@ -48,14 +48,21 @@ class Upgrade:
         self._parts = parts
         self._service = service
         self._task: asyncio.Task[None] | None = None
+        self._open = False
+
+    def open(self) -> None:
+        """Allow upgrades: the server has come up."""
+        self._open = True
 
     def begin(self, trigger: str) -> int:
         """Begin; gives the upgrade's number.
 
         Raises:
-            NotReady: one is under way, or the server stops.
+            NotReady: one is under way, or the server has not come up yet, or stops.
 
         """
+        if not self._open:
+            raise NotReady("the server is starting")
         if self._task is not None and not self._task.done():
             raise NotReady("an upgrade is under way already")
         if self._parts.server.front.draining:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -166,6 +167,17 @@ def test_a_program_that_cannot_go_on_begins_anew_on_the_same_sockets(
     assert not set(before) & set(pids(server))
     wait_for(lambda: not any(child.is_running() for child in children), "the old ones have gone")
     assert any("takes nothing up" in line["reason"] for line in server.logged("beginning anew"))
+
+
+def test_a_server_that_has_not_come_up_is_not_upgraded(
+    serve: Serve, repository: Repository, models: Models
+) -> None:
+    repository.publish("mlp", "v1", models.mlp(1))
+    server = serve(repository).wait_listening()
+    server.process.send_signal(signal.SIGUSR2)
+    wait_for(lambda: server.logged("no upgrade was begun"), "it was heard")
+    server.wait_ready()
+    assert server.upgrade()["number"] == 1
 
 
 def test_one_upgrade_at_a_time(serve: Serve, repository: Repository, models: Models) -> None:

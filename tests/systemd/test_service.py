@@ -125,6 +125,28 @@ def test_sighup_is_a_reload_as_well(
     wait_for(lambda: container.show(UNIT, "ActiveState")["ActiveState"] == "active", "active")
 
 
+def test_an_upgrade_in_place_under_load_loses_no_request_and_keeps_the_workers(
+    container: Container, server: Server, models: Models
+) -> None:
+    before = container.show(UNIT, "MainPID", "NRestarts")
+    workers = sorted(worker["pid"] for worker in server.admin()["workers"])
+    with Load(server.port, {"v4": mlp_outputs(models.mlp(4))}) as load:
+        load.wait_answers(100)
+        command = (f"{VENV}/bin/hotpaddle", "upgrade", "--url", f"unix:{ADMIN_PATH}")
+        print(container.run(*command).stdout)
+        load.wait_answers(100)
+        container.run("systemctl", "kill", "--signal=USR2", "--kill-who=main", UNIT)
+        assert server.wait_upgraded(2)["phase"] == "done"
+        load.wait_answers(100)
+    load.seen.assert_clean()
+    assert container.show(UNIT, "MainPID", "NRestarts") == before
+    assert sorted(worker["pid"] for worker in server.admin()["workers"]) == workers
+    wait_for(lambda: container.show(UNIT, "ActiveState")["ActiveState"] == "active", "active")
+    assert status_text(container) == "serving mlp v4"
+    container.run("systemctl", "reload", UNIT)
+    assert operators_status(container).returncode == 0
+
+
 def test_a_restart_under_load_loses_no_request(
     container: Container, server: Server, models: Models
 ) -> None:
