@@ -14,6 +14,7 @@ import resource
 import socket
 import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from supervisor.systemd.handover import Handover
 from supervisor.systemd.service import Service
 from supervisor.upgrade.handlers import UpgradeHandlers
 from supervisor.upgrade.outcome import Outcome, Phase
-from supervisor.upgrade.taking_up import NotTakenUp, take_up
+from supervisor.upgrade.taking_up import take_up
 from supervisor.upgrade.upgrade import Upgrade
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class App:
         self._kept = kept
         # Sockets that others have opened hold clients until models can answer them.
         self._patient = bool(handover.sockets) if kept is None else kept.state is None
+        self.is_up = False  # with what another program has left
         self._outcome = _outcome_of(kept)
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -62,12 +64,14 @@ class App:
         Raises:
             SettingsError: the address, the memory or a file of access cannot be had.
             DeviceRefusedError: a device cannot be used.
-            NotTakenUp: what another program has left cannot be gone on with; it has been ended.
 
         """
         settings = self._settings
         state = None if self._kept is None else self._kept.state
         _raise_descriptor_limit()
+        # Signals are for the main thread: one that came to another would be lost in an upgrade.
+        threads = ThreadPoolExecutor(initializer=signals.block)
+        asyncio.get_running_loop().set_default_executor(threads)
         parts = await build(settings, None if state is None else state.arena)
         manager, server = parts.manager, parts.server
         service = Service(self._handover, manager, parts.pool.overdue)
@@ -119,24 +123,18 @@ class App:
         await self._unless_stopped(parts.pool.ready())
 
     async def _take_up(self, parts: Parts, service: Service, state: KeptState) -> None:
-        """Go on with what another program has left.
-
-        Raises:
-            NotTakenUp: that cannot be.
-
-        """
+        """Go on with what another program has left; whatever fails, there is no use in waiting."""
         front = parts.server.front
         front.holding = True
-        try:
-            await take_up(parts, state)
-        except Exception as error:
-            self._hurry.set()
-            raise NotTakenUp(repr(error)) from error
+        self._hurry.set()
+        await take_up(parts, state)
         service.start()
         service.take_up(told_ready=state.ready)
         await self._listen_for_operators(parts)
         await self._listen(parts)
         _keep_garbage_collector_off()
+        self._hurry.clear()
+        self.is_up = True
         front.go_on()
         for model in parts.manager.models.values():
             model.dispatcher.pump()

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from supervisor import __version__, commands, logs
+from supervisor import __version__, commands, logs, signals
 from supervisor.access.tokens import first_token
 from supervisor.client import AdminClient
 from supervisor.errors import HotpaddleError, SettingsError
@@ -209,6 +209,7 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    signals.block()  # until there are handlers, and for good in threads that libraries start
     handover = take_handover(os.environ, os.getpid())
     upgrade = os.environ.pop(UPGRADE_VARIABLE, "")
     given: dict[str, Any] = {

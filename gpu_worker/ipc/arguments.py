@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from gpu_worker.ipc.link import LinkFds
+from gpu_worker.ipc.protocol import PROTOCOL, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class WorkerArguments:
     supervisor_pid: int
     fds: LinkFds
     cpus: tuple[int, ...] = ()
+    protocol: int = PROTOCOL
 
     def to_json(self) -> str:
         """Write them for the command line."""
@@ -29,7 +31,8 @@ class WorkerArguments:
 
     @classmethod
     def from_json(cls, text: str) -> WorkerArguments:
-        """Read them back."""
+        """Read them back; ends the process that a server of another protocol has started."""
         fields = json.loads(text)
+        require(fields["protocol"])
         fds = LinkFds(**fields["fds"])
         return cls(fields["device"], fields["supervisor_pid"], fds, tuple(fields["cpus"]))

@@ -57,14 +57,12 @@ class Dispatcher:
         return self.generations.retained
 
     @property
-    def generation(self) -> int:
-        """How many switches there have been."""
-        return self.generations.number
-
-    @property
     def queued(self) -> int:
         """Count the requests that wait for a worker."""
-        return len(self._queue) + sum(len(lane.waiting) for lane in self.generations.lanes())
+        waiting = len(self._queue)
+        for lane in (self.generations.serving, self.generations.retained):
+            waiting += 0 if lane is None else len(lane.waiting)
+        return waiting
 
     @property
     def ready(self) -> bool:
@@ -109,10 +107,11 @@ class Dispatcher:
         return request
 
     def _admit(self, request: InferRequest, lane: Lane) -> None:
-        if self._pumping and self.queued >= lane.settings.queue_limit:
+        waiting, limit = self.queued, lane.settings.queue_limit
+        if waiting >= limit and self._pumping:
             self.pump()  # those that came a moment ago may only wait to be handed on
-        waiting = self.queued
-        if waiting >= lane.settings.queue_limit:
+            waiting = self.queued
+        if waiting >= limit:
             self.counts["queue_full"] += 1
             raise refusals.queue_full(self.model, waiting)
         if request.by_version and lane.closing:

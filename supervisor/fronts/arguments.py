@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gpu_worker.ipc.protocol import PROTOCOL, require
 from supervisor.settings import Settings
 
 
@@ -26,6 +27,7 @@ class FrontArguments:
     channel: int
     listeners: tuple[int, ...]
     ours: bool  # the listeners; else they are systemd's
+    protocol: int = PROTOCOL
 
     def to_json(self) -> str:
         """Write them for the command line."""
@@ -33,8 +35,9 @@ class FrontArguments:
 
     @classmethod
     def from_json(cls, text: str) -> FrontArguments:
-        """Read them back."""
+        """Read them back; ends the process that a server of another protocol has started."""
         fields = json.loads(text)
+        require(fields["protocol"])
         settings = fields["settings"]
         settings["model_repository"] = Path(settings["model_repository"])
         return cls(

@@ -17,7 +17,7 @@ def model_state(dispatcher: Dispatcher, order: int, *, held: bool) -> ModelState
         order,
         dispatcher.model,
         held,
-        dispatcher.generation,
+        dispatcher.generations.number,
         dispatcher.generations.why_not,
         0 if serving is None else serving.number,
         0 if retained is None else retained.number,

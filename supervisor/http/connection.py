@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
 from aiohttp.tcp_helpers import tcp_keepalive
 
 from supervisor.access.caller import NOBODY, Caller, caller_of
-from supervisor.dispatch.request import InferRequest
 from supervisor.errors import Overloaded, RequestError
 from supervisor.http.detour import Detour
 from supervisor.http.direct_socket import DirectSocket
@@ -25,14 +24,14 @@ from supervisor.http.front import Front
 from supervisor.http.head_watch import HeadWatch
 from supervisor.http.heads import LARGEST_HEAD, Head
 from supervisor.http.last_words import last_words
+from supervisor.http.movable import Movable
 from supervisor.http.movable_exchange import MovableExchange
-from supervisor.kept.clients import KeptClient, KeptExchange
 
 _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(Movable, asyncio.BufferedProtocol):
     """One client's connection."""
 
     def __init__(
@@ -98,7 +97,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def close_if_quiet(self, since_ns: int) -> None:
         """Close a connection that waits for a request and has been quiet since `since_ns`."""
-        if self._idle and self._active_ns < since_ns and not self._socket.bytes_waiting():
+        sent = self._socket.bytes_waiting() or (self._front.holding and self._held)
+        if self._idle and self._active_ns < since_ns and not sent:
             self._transport.close()
 
     @property
@@ -144,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._held:
             data = self._held + data
-        waits = self._front.holding and not self._detour.under_way
+        waits = self._front.holding and not self._detour.under_way and not self.stays
         if waits or self._exchange.busy or self._choked:
             self._hold(data)
             return
@@ -160,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Take up what was held."""
-        if self._front.holding:
+        if self._front.holding and not self.stays:
             return
         if self._paused:
             self._paused = False
@@ -217,54 +217,6 @@ class Connection(asyncio.BufferedProtocol):
         self._head_watch.bytes_went_elsewhere()
         self._detour.begin_for_good(self._transport, self.caller, data)
         return b""
-
-    # From one program to the next
-
-    def hold(self) -> None:
-        """Take nothing up, for now: the kernel keeps what comes, but for what is elsewhere."""
-        if not self._elsewhere and self._detour.idle and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
-    def go_on(self) -> None:
-        """Take up what was held."""
-        if not self._exchange.busy and not self._reading:
-            self._go_on()
-        elif self._paused and not self._held:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def leave(self) -> None:
-        """End with the answer to the next request."""
-        self._leaving = True
-        self._detour.end_after_this()
-
-    @property
-    def stays(self) -> bool:
-        """Say whether no other program can ever take it over: it has to leave."""
-        return self._elsewhere or self._socket.fd < 0
-
-    @property
-    def movable(self) -> bool:
-        """Say whether another program can take it over as it is."""
-        return (
-            not self.stays
-            and (self._direct or self.caller.operator)
-            and self._detour.idle
-            and self._exchange.movable
-            and not self._transport.get_write_buffer_size()
-        )
-
-    def keep(self) -> KeptClient:
-        """Give what another program needs to go on with it, if it is movable."""
-        self._socket.expect(0)  # it would not know of a mark
-        held, exchange = self._held, self._exchange.keep(self._raw_head)
-        return KeptClient(self._socket.fd, self.caller.operator, self._requests, held, exchange)
-
-    def take_up(self, kept: KeptExchange, requests: Mapping[int, InferRequest]) -> None:
-        """Go on with what another program has begun; `requests` by their ids."""
-        self._raw_head = kept.head
-        self._held = self._exchange.take_up(kept, requests, self._held)
 
     # Bodies and answers
 

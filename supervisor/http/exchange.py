@@ -128,6 +128,9 @@ class Exchange:
         """Refuse a body that has not arrived in time."""
         filling = self.filling
         assert filling is not None
+        if self._front.holding:  # the rest may be there, and is not read
+            self._fill(filling)
+            return
         missing = len(filling) - self._client.receive(filling)  # some may wait below the mark
         if not missing:
             self.filled(len(filling))

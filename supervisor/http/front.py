@@ -21,11 +21,12 @@ from supervisor.access.refusals import Refusals
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.errors import RequestError, SettingsError
+from supervisor.errors import RequestError
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson
 from supervisor.http.limits import Limits
+from supervisor.tracing.opening import open_spans
 
 if TYPE_CHECKING:
     from supervisor.http.connection import Connection
@@ -147,20 +148,7 @@ class Front:
             SettingsError: the extra that it takes is not installed, or refuses a variable.
 
         """
-        if endpoint:
-            try:
-                from supervisor.tracing.spans import Spans  # noqa: PLC0415 - an extra
-
-                self.spans = Spans.to(endpoint, scheme)
-            except ImportError as error:
-                raise SettingsError(
-                    f"trace_endpoint = {endpoint!r}: OpenTelemetry is missing ({error}): "
-                    "pip install 'hotpaddle[otel]'"
-                ) from error
-            except ValueError as error:
-                raise SettingsError(
-                    f"trace_endpoint = {endpoint!r}: OpenTelemetry's environment (OTEL_*): {error}"
-                ) from error
+        self.spans = open_spans(endpoint, scheme)
 
     async def flush_spans(self) -> None:
         """Send spans that wait: another program knows nothing of them."""
@@ -210,7 +198,7 @@ class Front:
         most = self.limits.connections
         if not counted or not most:
             return True
-        if len(self._counted) >= most:
+        if len(self._counted) >= most and not self.holding:  # those were let in before
             self.refusals.too_many_connections += 1
             return False
         self._counted.add(connection)
@@ -226,6 +214,8 @@ class Front:
 
     def _close_idle(self) -> None:
         self._sweep = self._loop.call_later(self.limits.sweep_s, self._close_idle)
+        if self.holding:
+            return  # a request may be there, and is not read
         before = time.monotonic_ns() - int(self.limits.idle_timeout_s * 1_000_000_000)
         for connection in list(self.connections):
             connection.close_if_idle(since_ns=before)

@@ -50,6 +50,9 @@ class HeadWatch:
     def time_is_up(self, *, elsewhere: bool) -> HeadTimeout | None:
         """Give the error if the head has not ended; `elsewhere`: all bytes go the slow path."""
         before, self._begun_before = self._begun_before, _NONE
+        if self._front.holding:
+            self.head_began()  # the rest may be there, and is not read
+            return None
         detour = self._detour
         if elsewhere and not (detour.open and detour.begun == before and detour.quiet):
             return None  # it has ended

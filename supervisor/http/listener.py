@@ -123,13 +123,15 @@ class Listener:
         await _turns()
 
     async def go_on(self) -> None:
-        """Accept again.
+        """Accept again, if that has been paused.
 
         Raises:
             OSError: that cannot be.
 
         """
-        self._servers = await self._listen(self._context)
+        if not self._servers:
+            self._context = self._guard.tls
+            self._servers = await self._listen(self._context)
 
     async def close(self, *, for_good: bool = True) -> None:
         """Accept nothing more; what was accepted has been made a connection when this returns.

@@ -35,18 +35,24 @@ class Operators:
         await self.go_on()
 
     async def go_on(self) -> None:
-        """Accept again.
+        """Accept again, if that has been paused.
 
         Raises:
             OSError: that cannot be.
 
         """
+        if self._servers:
+            return
         own = [] if self._own is None else [self._own.sock]
-        for one in (*self._handed, *own):
-            server = await asyncio.get_running_loop().create_unix_server(
-                self._make, sock=one.dup(), backlog=LARGEST_BACKLOG, **_KEEP
-            )
-            self._servers.append(server)
+        try:
+            for one in (*self._handed, *own):
+                server = await asyncio.get_running_loop().create_unix_server(
+                    self._make, sock=one.dup(), backlog=LARGEST_BACKLOG, **_KEEP
+                )
+                self._servers.append(server)
+        except OSError:
+            self.pause()
+            raise
 
     def pause(self) -> None:
         """Accept nothing for now: who connects waits in the kernel's queues."""

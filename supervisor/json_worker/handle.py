@@ -116,6 +116,11 @@ class JsonWorker:
         """The child's process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Say whether there is a child; one that has ended is replaced after a while."""
+        return self._alive
+
     async def decode(self, slot: Slot, at: int, end: int) -> bytes:
         """Turn the JSON at bytes `at` to `end` of a slot's payload into `work.read_decoded`'s form.
 

@@ -13,15 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
+from gpu_worker.ipc.protocol import PROTOCOL
 from supervisor.errors import SettingsError
 from supervisor.kept.clients import KeptClient
 from supervisor.kept.models import KeptModel
 from supervisor.kept.workers import KeptWorker
 
 FORM: Final = 1  # of this document; to be raised with every change of its fields' meaning
-# Of what workers and supervisor say to each other: messages, rings, tensor tables, arena. To be
-# raised with every change after which the workers of an older program would be misunderstood.
-PROTOCOL: Final = 1
 _CHUNK: Final = 1 << 20
 
 

@@ -80,7 +80,7 @@ class Model:
                 "at": timestamp(time.time()),
                 "what": what,
                 "version": version,
-                "generation": self.dispatcher.generation,
+                "generation": self.dispatcher.generations.number,
                 **more,
             }
         )
@@ -120,7 +120,7 @@ class Model:
         return {
             "name": self.name,
             "ready": dispatcher.ready,
-            "generation": dispatcher.generation,
+            "generation": dispatcher.generations.number,
             "serving": _lane_json(dispatcher.serving, fronts),
             "retained": _lane_json(dispatcher.retained, fronts),
             "candidate": self.candidate.to_json() if self.candidate else None,

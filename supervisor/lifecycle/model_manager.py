@@ -63,8 +63,8 @@ class ModelManager:
         )
         self.demand = Demand(pool, settings.spares)
         self.lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
-        room = Room(settings, self.lanes, pool)
-        self._promotion = Promotion(self.lanes, self.demand, arena, self._newest, room)
+        self.room = Room(settings, self.lanes, pool)
+        self._promotion = Promotion(self.lanes, self.demand, arena, self._newest, self.room)
         self._triggers = Triggers()
         self._passing = False
 
@@ -136,7 +136,7 @@ class ModelManager:
                 self.demand.expect(name)
         for name in self.models.keys() - listing.models.keys():
             # One that has served may still have answers under way.
-            if not self.models[name].dispatcher.generation:
+            if not self.models[name].dispatcher.generations.number:
                 del self.models[name]
                 self.demand.forget(name)
 
@@ -147,7 +147,7 @@ class ModelManager:
         self._settling.keep(model.name, listing.versions)
         if listing.pointer is not None and listing.pointer.version:
             model.forgive_rollback_of_others(listing.pointer.version)
-        await self._promotion.room.look_again(model)
+        await self.room.look_again(model)
         wish = self._wish(model, listing)
         model.desired = self._wish(model, listing, refused=())
         action = next_action(wish, model.snapshot())
@@ -283,6 +283,11 @@ class ModelManager:
     def rest(self) -> bool:
         """Begin no pass until `wake`, if none is under way and no lane moves; gives whether so."""
         return not self._passing and self.lanes.at_rest and self._triggers.hold()
+
+    @property
+    def awaited(self) -> bool:
+        """Say whether somebody waits for the verdicts of a pass."""
+        return self._triggers.awaited
 
     def wake(self) -> None:
         """Begin passes again."""

@@ -137,6 +137,11 @@ class Room:
             del self._refused[model.name]
             del model.refused[claim.token]
 
+    def postponed(self, model: Model) -> set[str]:
+        """Name the wishes (tokens) that were refused for lack of memory alone."""
+        found = (self._not_copied.get(model.name), self._refused.get(model.name))
+        return {one.token for one in found if one is not None}
+
     # What is there and what is needed
 
     async def _fits_in_place(self, claim: Claim, *, staged: bool = True) -> bool:

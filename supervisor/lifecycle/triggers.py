@@ -30,6 +30,11 @@ class Triggers:
         if not self._held:
             self._wake.set()
 
+    @property
+    def awaited(self) -> bool:
+        """Say whether somebody waits for a verdict."""
+        return bool(self._waiters)
+
     def hold(self) -> bool:
         """Have nothing taken for now, unless somebody waits for a verdict; gives whether it is so.
 

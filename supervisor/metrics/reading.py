@@ -54,7 +54,7 @@ class ModelReading:
         return cls(
             model.name,
             dispatcher.ready,
-            dispatcher.generation,
+            dispatcher.generations.number,
             {role: version for role, version in roles.items() if version},
             model.mismatched,
             candidate is not None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from gpu_worker.ipc.protocol import PROTOCOL
 from gpu_worker.ipc.tensors import Contract
 from supervisor import __version__
 from supervisor.dispatch.dispatcher import Dispatcher
@@ -16,9 +17,10 @@ from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest, next_id
 from supervisor.http.connection import Connection
 from supervisor.kept.models import KeptLane, KeptModel, KeptReloads, KeptRequest, KeptStaged
-from supervisor.kept.server import FORM, PROTOCOL, Kept, KeptArena, KeptSockets, KeptState
+from supervisor.kept.server import FORM, Kept, KeptArena, KeptSockets, KeptState
 from supervisor.lifecycle.loader import Loader
 from supervisor.lifecycle.model import Model
+from supervisor.lifecycle.model_manager import ModelManager
 from supervisor.parts import Parts
 from supervisor.settings import Settings
 
@@ -50,9 +52,9 @@ def keep_state(parts: Parts, clients: Iterable[Connection], *, ready: bool) -> K
     return KeptState(
         arena=KeptArena(parts.arena.segment.fd, [*parts.arena.slots.plan]),
         workers=[worker.keep() for worker in pool.workers],
-        models=[_model(model, manager.lanes.loader) for model in manager.models.values()],
+        models=[_model(model, manager) for model in manager.models.values()],
         clients=[client.keep() for client in clients],
-        children=[parts.json_worker.pid],
+        children=[parts.json_worker.pid] if parts.json_worker.alive else [],
         passes=manager.passes,
         restarts=pool.restarts,
         next_worker=pool.next_number,
@@ -65,19 +67,20 @@ def keep_state(parts: Parts, clients: Iterable[Connection], *, ready: bool) -> K
     )
 
 
-def _model(model: Model, loader: Loader) -> KeptModel:
-    dispatcher = model.dispatcher
+def _model(model: Model, manager: ModelManager) -> KeptModel:
+    dispatcher, loader = model.dispatcher, manager.lanes.loader
+    postponed = manager.room.postponed(model)  # the next program looks at the memory itself
     serving, retained = dispatcher.serving, dispatcher.retained
     past = dispatcher.ledger.snapshot(serving, retained, 0)
     reloads = model.reloads
     return KeptModel(
         name=model.name,
-        generation=dispatcher.generation,
+        generation=dispatcher.generations.number,
         why_not=dispatcher.generations.why_not,
         serving=None if serving is None else _lane(serving, loader),
         retained=None if retained is None else _lane(retained, loader),
         last_failure=model.last_failure,
-        refused=model.refused,
+        refused={token: why for token, why in model.refused.items() if token not in postponed},
         unloaded=model.unloaded,
         problem=model.problem,
         taken=[*model.footprint.taken],

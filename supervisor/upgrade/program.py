@@ -5,6 +5,7 @@ Owns the command, its environment, and the one call that does not return. Runs i
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def this_command() -> list[str]:
     return command_of(sys.argv, sys.orig_argv, sys.executable)
 
 
-def try_it(command: Sequence[str], document: int) -> None:
-    """Have the program start in a child, read the document, and end. Blocks: for a thread.
+async def try_it(command: Sequence[str], document: int) -> None:
+    """Have the program start in a child, read the document, and end.
 
     Raises:
         NotStarted: it cannot, or does not understand what is kept.
@@ -49,18 +50,25 @@ def try_it(command: Sequence[str], document: int) -> None:
     """
     environment = {**os.environ, VARIABLE: f"trial:{document}"}
     try:
-        done = subprocess.run(  # noqa: S603 - our own command, no shell
-            command, env=environment, pass_fds=[document], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_TRIAL_S, check=False,
+        child = await asyncio.create_subprocess_exec(
+            *command, env=environment, pass_fds=[document], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise NotStarted(f"it was not up within {_TRIAL_S:g} s") from None
     except OSError as error:
         raise NotStarted(f"{command[0]} cannot be run: {error.strerror}") from error
-    if done.returncode != 0:
-        lines = done.stdout.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        said = lines[-1].removeprefix("hotpaddle: ")[:_LONGEST_REASON]
-        raise NotStarted(f"{said} (exit status {done.returncode})")
+    try:
+        async with asyncio.timeout(_TRIAL_S):
+            said, _ = await child.communicate()
+    except TimeoutError:
+        raise NotStarted(f"it was not up within {_TRIAL_S:g} s") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        last = lines[-1].removeprefix("hotpaddle: ")[:_LONGEST_REASON]
+        raise NotStarted(f"{last} (exit status {child.returncode})")
 
 
 def replace_this(

@@ -45,10 +45,6 @@ from supervisor.workers.tally import WorkerTally
 log = structlog.get_logger()
 
 
-class NotTakenUp(Exception):  # noqa: N818 - what became of it; the server begins anew
-    """What another program has left cannot be gone on with."""
-
-
 def check(kept: Kept, settings: Settings) -> None:
     """Say whether this program, with its settings, can take over what is kept.
 
@@ -134,7 +130,9 @@ def _models(parts: Parts, state: KeptState) -> list[Taken]:
         FrontStatistics.from_dict(state.ended_fronts),
         {number: WorkerTally(0, *counts) for number, counts in state.tallies.items()},
     )
-    return [_model(kept, parts, workers) for kept in state.models]
+    taken = [_model(kept, parts, workers) for kept in state.models]
+    manager.demand.level()  # the first look at the repository may be long in coming
+    return taken
 
 
 def _model(kept: KeptModel, parts: Parts, workers: Mapping[int, WorkerHandle]) -> Taken:

@@ -265,6 +265,11 @@ class WorkerHandle(WorkerPort):
         """Give the reason why the device was refused, if it was."""
         return DeviceRefusedError(f"{self.device}: {self.refusal}") if self.refusal else None
 
+    @property
+    def ending(self) -> bool:
+        """Say whether it has been told to end, and still is to be made to."""
+        return self._process.aborted
+
     def abort(self) -> None:
         """End a worker that hangs, with a stack dump in the log."""
         self._process.abort()

@@ -75,7 +75,8 @@ class WorkerPool:
     @property
     def at_rest(self) -> bool:
         """Say whether no worker is about to be started or ended."""
-        return not (any(self._starting.values()) or self._overdue or self._leaving)
+        ending = any(worker.ending for worker in self.workers)
+        return not (ending or any(self._starting.values()) or self._overdue or self._leaving)
 
     @property
     def next_number(self) -> int:

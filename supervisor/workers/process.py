@@ -31,11 +31,13 @@ class ChildProcess:
             OSError: there is no such child.
 
         """
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # raises if it is another's
         self._loop = asyncio.get_running_loop()
         self._ended = ended
         self._popen: subprocess.Popen[bytes] | None = None
         self.pid = pid
         self.alive = True
+        self.aborted = False  # told to end, and will be made to
         self._pidfd = os.pidfd_open(pid)
         self._loop.add_reader(self._pidfd, self._reap)
 
@@ -76,6 +78,7 @@ class ChildProcess:
 
     def abort(self) -> None:
         """End it with a stack dump in the log (SIGABRT), and in any case (SIGKILL)."""
+        self.aborted = True
         self._signal(signal.SIGABRT)
         self._loop.call_later(_DUMP_S, self.kill)
 

@@ -122,7 +122,8 @@ def test_many_upgrades_leave_nothing_behind(
 def test_a_worker_that_dies_while_the_program_is_replaced_costs_nobody_an_answer(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    with under_load(serve, repository, models) as (server, load):
+    # A further front would wait for the worker, and it is ours that is replaced.
+    with under_load(serve, repository, models, "--fronts", "1") as (server, load):
         serving = server.admin("mlp")["serving"]["workers"][0]["pid"]
         worker = psutil.Process(serving)
         worker.suspend()  # so that it holds requests in that moment
@@ -133,6 +134,19 @@ def test_a_worker_that_dies_while_the_program_is_replaced_costs_nobody_an_answer
         load.wait_answers(200)
         wait_for(lambda: server.admin()["worker_restarts"] == 1, "its end was seen")
         assert server.admin("mlp")["serving"]["version"] == "v1"
+
+
+def test_workers_are_replaced_though_the_repository_has_gone_meanwhile(
+    serve: Serve, repository: Repository, models: Models
+) -> None:
+    with under_load(serve, repository, models) as (server, load):
+        repository.root.rename(repository.root.with_name("gone"))
+        assert server.upgrade()["phase"] == "done"
+        for _ in range(2):
+            for pid in server.serving_pids("mlp"):
+                psutil.Process(pid).kill()
+            load.wait_answers(100)
+        wait_all_up(server)
 
 
 def test_a_load_under_way_is_waited_for(

@@ -153,6 +153,30 @@ def test_settings_are_read_anew_but_for_those_that_need_a_restart(
     assert server.infer("mlp", mlp_request()).headers["Connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("access_log = '/nonexistent/access.log'", "access_log"),
+        ("admin_token_file = '/nonexistent/token'", "admin_token_file"),
+        ("admin_socket = '/nonexistent/admin.sock'", "admin_socket"),
+        ("tls_certificate = '/nonexistent/cert.pem'\ntls_key = '/nonexistent/key.pem'", "tls_"),
+    ],
+)
+def test_settings_with_which_no_server_would_start_are_refused(
+    serve: Serve, repository: Repository, models: Models, tmp_path: Path,
+    setting: str, reason: str,
+) -> None:  # fmt: skip
+    repository.publish("mlp", "v1", models.mlp(1))
+    config = tmp_path / "hotpaddle.toml"
+    config.write_text("")
+    server = serve(repository, "--config", str(config)).wait_ready()
+    config.write_text(f"{setting}\n")
+    outcome = server.upgrade()
+    assert outcome["phase"] == "refused"
+    assert reason in outcome["reason"]
+    assert server.infer("mlp", mlp_request()).status == 200
+
+
 def test_a_program_that_cannot_go_on_begins_anew_on_the_same_sockets(
     serve: Serve, repository: Repository, models: Models, code: Code
 ) -> None:

@@ -146,7 +146,7 @@ async def test_a_switch_that_does_not_come_leaves_the_queue_with_its_version() -
     (answer,) = await bench.asked()
     release(bench)
     bench.complete(bench.of(serving)[0])
-    assert ((await answer).lane, bench.dispatcher.generation) == (serving, 2)
+    assert ((await answer).lane, bench.dispatcher.generations.number) == (serving, 2)
 
 
 async def test_a_changed_contract_is_seen_at_the_release() -> None:
@@ -217,11 +217,11 @@ async def test_a_generation_that_another_process_has_counted_is_taken_over() -> 
     bench = Bench()
     first, second = bench.lane("v1"), bench.lane("v2")
     assert bench.dispatcher.switch(first, 7) is None
-    assert (first.generation, bench.dispatcher.generation) == (7, 7)
+    assert (first.generation, bench.dispatcher.generations.number) == (7, 7)
     assert bench.dispatcher.switch(second, 12) is first
-    assert (second.generation, first.generation, bench.dispatcher.generation) == (12, 7, 12)
+    assert (second.generation, first.generation, bench.dispatcher.generations.number) == (12, 7, 12)
     assert bench.dispatcher.switch(first) is second
-    assert (first.generation, bench.dispatcher.generation) == (13, 13)
+    assert (first.generation, bench.dispatcher.generations.number) == (13, 13)
     (answer,) = await bench.asked()
     bench.complete(bench.of(first)[0])
     assert (await answer).lane.generation == 13

@@ -31,7 +31,7 @@ async def test_each_switch_is_a_generation_and_going_back_is_one_too() -> None:
     assert bench.dispatcher.retained is first
     assert bench.dispatcher.switch(first) is second
     assert bench.dispatcher.retained is second
-    assert (first.generation, second.generation, bench.dispatcher.generation) == (3, 2, 3)
+    assert (first.generation, second.generation, bench.dispatcher.generations.number) == (3, 2, 3)
 
 
 async def test_a_third_version_takes_the_place_of_the_retained_one() -> None:

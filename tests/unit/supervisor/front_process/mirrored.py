@@ -94,7 +94,7 @@ def state_of(bench: Bench) -> tuple[str | None, int, str | None]:
     serving, retained = bench.dispatcher.serving, bench.dispatcher.retained
     return (
         None if serving is None else serving.version,
-        bench.dispatcher.generation,
+        bench.dispatcher.generations.number,
         None if retained is None else retained.version,
     )
 

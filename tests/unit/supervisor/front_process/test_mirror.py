@@ -211,7 +211,7 @@ async def test_models_do_not_meddle_with_each_other() -> None:
     assert (state_of(front), front.dispatcher.held) == (("v1", 1, None), False)
     other = front.mirror.dispatcher("n")
     assert other is not None
-    assert (other.generation, other.held, other.serving) == (4, True, None)
+    assert (other.generations.number, other.held, other.serving) == (4, True, None)
     assert [tallied.model for tallied in front.mirror.counted()] == ["m", "n"]
 
 

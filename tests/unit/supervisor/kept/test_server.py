@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpu_worker.ipc.protocol import PROTOCOL
 from supervisor.errors import SettingsError
 from supervisor.kept import server
 from supervisor.kept.clients import KeptBody, KeptClient, KeptExchange, KeptQuestion
 from supervisor.kept.models import KeptLane, KeptModel, KeptReloads, KeptRequest
-from supervisor.kept.server import FORM, PROTOCOL, Kept, KeptSockets, KeptState
+from supervisor.kept.server import FORM, Kept, KeptSockets, KeptState
 from supervisor.kept.workers import KeptWorker
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.upgrade.keeping import descriptors

@@ -22,7 +22,7 @@ def document() -> Iterator[int]:
     os.close(fd)
 
 
-def test_a_script_is_run_as_such_whatever_it_links_to(
+async def test_a_script_is_run_as_such_whatever_it_links_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, link = tmp_path / "one", tmp_path / "hotpaddle"
@@ -43,13 +43,13 @@ def test_a_module_is_run_by_this_interpreter(tmp_path: Path) -> None:
     assert command == ["/usr/bin/python3", "-X", "dev", "-m", "supervisor", "serve"]
 
 
-def test_a_trial_is_given_the_document(document: int) -> None:
+async def test_a_trial_is_given_the_document(document: int) -> None:
     reads = f"""
 import os
 mode, fd = os.environ[{VARIABLE!r}].split(":")
 assert mode == "trial" and os.pread(int(fd), 9, 0) == b"kept"
 """
-    try_it([sys.executable, "-c", reads], document)
+    await try_it([sys.executable, "-c", reads], document)
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,20 @@ assert mode == "trial" and os.pread(int(fd), 9, 0) == b"kept"
         ("import os; os.kill(os.getpid(), 9)", r"^it said nothing \(exit status -9\)$"),
     ],
 )
-def test_a_trial_that_fails_says_why(document: int, code: str, reason: str) -> None:
+async def test_a_trial_that_fails_says_why(document: int, code: str, reason: str) -> None:
     with pytest.raises(NotStarted, match=reason):
-        try_it([sys.executable, "-c", code], document)
+        await try_it([sys.executable, "-c", code], document)
 
 
-def test_a_program_that_is_not_there_is_named(document: int) -> None:
+async def test_a_program_that_is_not_there_is_named(document: int) -> None:
     with pytest.raises(NotStarted, match="/no/where cannot be run: No such file"):
-        try_it(["/no/where"], document)
+        await try_it(["/no/where"], document)
 
 
-def test_a_trial_has_its_time(document: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_trial_has_its_time(document: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "_TRIAL_S", 0.2)
     with pytest.raises(NotStarted, match=r"not up within 0\.2 s"):
-        try_it([sys.executable, "-c", "import time; time.sleep(60)"], document)
+        await try_it([sys.executable, "-c", "import time; time.sleep(60)"], document)
 
 
 def test_what_cannot_be_put_in_place_leaves_everything_as_it_was(document: int) -> None:

@@ -46,9 +46,10 @@ async def test_a_child_that_was_found_is_ended_and_reaped(dead_before: bool) -> 
     popen.returncode = -signal.SIGKILL  # it was reaped behind its back
 
 
-async def test_nobody_is_found_under_a_number_that_no_process_has() -> None:
-    with pytest.raises(OSError, match="No such process"):
-        ChildProcess(2**22 + 1, lambda _: None)
+@pytest.mark.parametrize("pid", [2**22 + 1, os.getppid()])
+async def test_no_process_of_others_is_taken_for_a_child(pid: int) -> None:
+    with pytest.raises(ChildProcessError):
+        ChildProcess(pid, lambda _: None)
 
 
 @pytest.mark.parametrize(
