@@ -34,6 +34,7 @@ from supervisor.settings import Settings
 from supervisor.systemd.handover import Handover
 from supervisor.systemd.service import Service
 from supervisor.upgrade.handlers import UpgradeHandlers
+from supervisor.upgrade.keeping import listening
 from supervisor.upgrade.outcome import Outcome, Phase
 from supervisor.upgrade.taking_up import take_up
 from supervisor.upgrade.upgrade import Upgrade
@@ -66,8 +67,8 @@ class App:
             DeviceRefusedError: a device cannot be used.
 
         """
-        settings = self._settings
-        state = None if self._kept is None else self._kept.state
+        settings, kept = self._settings, self._kept
+        state = None if kept is None else kept.state
         _raise_descriptor_limit()
         # Signals are for the main thread: one that came to another would be lost in an upgrade.
         threads = ThreadPoolExecutor(initializer=signals.block)
@@ -80,10 +81,10 @@ class App:
         signals.install(self.stop, partial(self._reload, parts, service), upgrade.begin_by_signal)
         reconciling: asyncio.Task[None] | None = None
         try:
-            if state is None:
+            if kept is None or state is None:
                 await self._come_up(parts, service)
             else:
-                await self._take_up(parts, service, state)
+                await self._take_up(parts, service, state, kept.began_ns)
             parts.watcher.start()
             manager.look("start")
             reconciling = asyncio.create_task(manager.run())
@@ -122,7 +123,9 @@ class App:
         parts.manager.demand.level()  # a first worker on each device shows at once if it works
         await self._unless_stopped(parts.pool.ready())
 
-    async def _take_up(self, parts: Parts, service: Service, state: KeptState) -> None:
+    async def _take_up(
+        self, parts: Parts, service: Service, state: KeptState, began_ns: int
+    ) -> None:
         """Go on with what another program has left; whatever fails, there is no use in waiting."""
         front = parts.server.front
         front.holding = True
@@ -138,9 +141,8 @@ class App:
         front.go_on()
         for model in parts.manager.models.values():
             model.dispatcher.pump()
-        assert self._kept is not None
         outcome = self._outcome
-        outcome.pause_ms = (time.monotonic_ns() - self._kept.began_ns) / 1e6
+        outcome.pause_ms = (time.monotonic_ns() - began_ns) / 1e6
         log.info(
             f"Upgraded from {outcome.replaced} to {__version__}, cost={outcome.pause_ms:.0f}ms",
             workers=len(state.workers), clients=len(state.clients),
@@ -152,7 +154,7 @@ class App:
             handed = self._handover.admin_sockets
             await parts.server.start_for_operators(self._settings, handed)
             return
-        handed = tuple(socket.socket(fileno=fd) for fd in kept.sockets.operators)
+        handed = tuple(_socket(fd) for fd in kept.sockets.operators)
         own = _admin_socket_of(kept.sockets, self._settings)
         await parts.server.start_for_operators(self._settings, handed, own)
 
@@ -174,6 +176,9 @@ class App:
         (own, *others), ours = self._sockets()
         await parts.server.start(own, ours=ours)
         parts.fronts.start(others, parts.server.adopt, ours=ours)
+        if self._kept is not None:  # up to now this program might have had to begin anew with them
+            close_fds(listening(self._kept.sockets))
+            self._kept = None
         log.info(
             "listening", url=urls_of(own, settings.host if ours else "", settings.scheme),
             by="hotpaddle" if ours else "systemd",
@@ -186,7 +191,7 @@ class App:
         settings, handed = self._settings, self._handover.sockets
         if self._kept is not None:
             kept = self._kept.sockets
-            return [[socket.socket(fileno=fd) for fd in fds] for fds in kept.fronts], kept.ours
+            return [[_socket(fd) for fd in fds] for fds in kept.fronts], kept.ours
         if handed:
             others = [[one.dup() for one in handed] for _ in range(settings.fronts - 1)]
             return [[*handed], *others], False
@@ -237,11 +242,15 @@ class App:
         self._stop_asked.set()
 
 
+def _socket(fd: int) -> socket.socket:
+    return socket.socket(fileno=os.dup(fd))
+
+
 def _admin_socket_of(kept: KeptSockets, settings: Settings) -> AdminSocket | None:
     """Give the operators' socket of another program, unless it shall be elsewhere by now."""
     if kept.admin < 0:
         return None
-    sock = socket.socket(fileno=kept.admin)
+    sock = _socket(kept.admin)
     try:
         own = AdminSocket(Path(kept.admin_path), sock)
     except OSError:  # its file has gone

@@ -145,13 +145,16 @@ def _request(
     )
 
 
+def listening(sockets: KeptSockets) -> list[int]:
+    """List the descriptors that listen."""
+    fds = [fd for front in sockets.fronts for fd in front] + sockets.operators
+    return [*fds, sockets.admin] if sockets.admin >= 0 else fds
+
+
 def descriptors(kept: Kept) -> list[int]:
     """List the descriptors that a document names."""
-    sockets, state = kept.sockets, kept.state
-    fds = [fd for front in sockets.fronts for fd in front]
-    fds += sockets.operators
-    if sockets.admin >= 0:
-        fds.append(sockets.admin)
+    state = kept.state
+    fds = listening(kept.sockets)
     if state is not None:
         fds.append(state.arena.fd)
         for worker in state.workers:

@@ -100,32 +100,31 @@ def test_another_version_takes_over(
     assert not socket.exists()
 
 
-@pytest.mark.parametrize(
-    ("file", "text", "reason"),
-    [
-        ("supervisor/parts.py", "\nraise RuntimeError('not for this host')\n", "not for this host"),
-        ("supervisor/app.py", "\nthis is no Python\n", "SyntaxError"),
-        ("supervisor/kept/server.py", "\nPROTOCOL = 2\n", "restart the server"),
-        ("supervisor/cli.py", "\nimport os\nos._exit(7)\n", "exit status 7"),
-    ],
-)
+BROKEN = [  # a file, what is appended to it, and what the operator reads
+    ("supervisor/parts.py", "\nraise RuntimeError('not for this host')\n", "not for this host"),
+    ("supervisor/app.py", "\nthis is no Python\n", "SyntaxError"),
+    ("supervisor/kept/server.py", "\nPROTOCOL = 2\n", "restart the server"),
+    ("supervisor/cli.py", "\nimport os\nos._exit(7)\n", "exit status 7"),
+]
+
+
 def test_a_program_that_does_not_start_leaves_the_old_one_alone(
-    serve: Serve, repository: Repository, models: Models, code: Code,
-    file: str, text: str, reason: str,
-) -> None:  # fmt: skip
+    serve: Serve, repository: Repository, models: Models, code: Code
+) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository, code=code.folder).wait_ready()
     workers = pids(server)
     with Load(server.port, {"v1": mlp_outputs(models.mlp(1))}) as load:
-        load.wait_answers(20)
-        code.append(file, text)
-        done = run("upgrade", "--url", f"http://127.0.0.1:{server.port}")
-        assert done.returncode == 1
-        assert "not upgraded" in done.stdout
-        assert reason in done.stdout
+        for file, text, reason in BROKEN:
+            load.wait_answers(20)
+            code.append(file, text)
+            done = run("upgrade", "--url", f"http://127.0.0.1:{server.port}")
+            assert done.returncode == 1
+            assert "not upgraded" in done.stdout
+            assert reason in done.stdout
+            code.restore(file)
         load.wait_answers(20)
         assert version_of(server)
-        code.restore(file)
         assert server.upgrade()["phase"] == "done"
         load.wait_answers(20)
     load.seen.assert_clean()
@@ -153,28 +152,27 @@ def test_settings_are_read_anew_but_for_those_that_need_a_restart(
     assert server.infer("mlp", mlp_request()).headers["Connection"] == "close"
 
 
-@pytest.mark.parametrize(
-    ("setting", "reason"),
-    [
-        ("access_log = '/nonexistent/access.log'", "access_log"),
-        ("admin_token_file = '/nonexistent/token'", "admin_token_file"),
-        ("admin_socket = '/nonexistent/admin.sock'", "admin_socket"),
-        ("tls_certificate = '/nonexistent/cert.pem'\ntls_key = '/nonexistent/key.pem'", "tls_"),
-    ],
-)
+UNUSABLE = [  # settings with which no server would start, and what the operator reads
+    ("access_log = '/nonexistent/access.log'", "access_log"),
+    ("admin_token_file = '/nonexistent/token'", "admin_token_file"),
+    ("admin_socket = '/nonexistent/admin.sock'", "admin_socket"),
+    ("tls_certificate = '/nonexistent/cert.pem'\ntls_key = '/nonexistent/key.pem'", "tls_"),
+]
+
+
 def test_settings_with_which_no_server_would_start_are_refused(
-    serve: Serve, repository: Repository, models: Models, tmp_path: Path,
-    setting: str, reason: str,
-) -> None:  # fmt: skip
+    serve: Serve, repository: Repository, models: Models, tmp_path: Path
+) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
     config = tmp_path / "hotpaddle.toml"
     config.write_text("")
     server = serve(repository, "--config", str(config)).wait_ready()
-    config.write_text(f"{setting}\n")
-    outcome = server.upgrade()
-    assert outcome["phase"] == "refused"
-    assert reason in outcome["reason"]
-    assert server.infer("mlp", mlp_request()).status == 200
+    for setting, reason in UNUSABLE:
+        config.write_text(f"{setting}\n")
+        outcome = server.upgrade()
+        assert outcome["phase"] == "refused"
+        assert reason in outcome["reason"]
+        assert server.infer("mlp", mlp_request()).status == 200
 
 
 def test_a_program_that_cannot_go_on_begins_anew_on_the_same_sockets(
