@@ -210,6 +210,7 @@ def _client_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     signals.block()  # until there are handlers, and for good in threads that libraries start
+    _open_standard_streams()
     handover = take_handover(os.environ, os.getpid())
     upgrade = os.environ.pop(UPGRADE_VARIABLE, "")
     given: dict[str, Any] = {
@@ -227,6 +228,15 @@ def _serve(options: argparse.Namespace) -> int:
     with contextlib.closing(handover):
         serve(settings, handover, document)
     return 0
+
+
+def _open_standard_streams() -> None:
+    """See to it that no socket takes their place, which libuv would not close."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
 def _client(options: argparse.Namespace) -> AdminClient:

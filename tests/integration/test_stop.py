@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -118,3 +119,18 @@ def test_a_socket_that_was_handed_over_loses_nobody_between_two_servers(
                 load.wait_answers(200)
         for load in loads:
             assert (load.seen.errors, load.seen.wrong) == ([], [])
+
+
+def test_a_server_without_standard_input_serves_and_stops(
+    serve: Serve, repository: Repository, models: Models
+) -> None:
+    repository.publish("mlp", "v1", models.mlp(1))
+    was = os.get_inheritable(0)
+    os.set_inheritable(0, False)
+    try:
+        server = serve(repository).wait_ready()
+    finally:
+        os.set_inheritable(0, was)
+    assert server.upgrade()["phase"] == "done"
+    assert server.infer("mlp", mlp_request()).status == 200
+    assert server.stop() == 0

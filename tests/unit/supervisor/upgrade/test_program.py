@@ -77,9 +77,12 @@ async def test_a_trial_has_its_time(document: int, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_cannot_be_put_in_place_leaves_everything_as_it_was(document: int) -> None:
+    other = os.dup(document)
     with pytest.raises(OSError, match="No such file"):
-        program.replace_this(["/no/where"], {}, document, [0])
+        program.replace_this(["/no/where"], {}, document, [other])
     assert not os.get_inheritable(document)
+    assert not os.get_inheritable(other)
+    os.close(other)
 
 
 @pytest.mark.parametrize(
