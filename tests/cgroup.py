@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -29,7 +29,8 @@ class MemoryGroup:
     def take(self, process: psutil.Process) -> None:
         """Put a process and its children in."""
         for one in (process, *process.children(recursive=True)):
-            (self.folder / "cgroup.procs").write_text(str(one.pid))
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                (self.folder / "cgroup.procs").write_text(str(one.pid))
 
     def leave(self, free_mb: int) -> None:
         """Set the limit so that so much is free now."""

@@ -152,8 +152,9 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def log_lines(self) -> list[dict[str, Any]]:
-        """Give the structured lines of the log."""
-        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        """Give the structured lines of the log; the last one may be half written."""
+        lines = self.log().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def logged(self, text: str) -> list[dict[str, Any]]:
         return [line for line in self.log_lines() if text in line["event"]]

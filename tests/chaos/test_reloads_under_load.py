@@ -16,7 +16,7 @@ Serve = Callable[..., Server]
 
 
 @pytest.mark.soak
-def test_a_minute_of_load_with_a_version_every_two_seconds(
+def test_half_a_minute_of_load_with_a_version_every_two_seconds(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     folders = [models.mlp(number) for number in (1, 2, 3)]
@@ -25,7 +25,7 @@ def test_a_minute_of_load_with_a_version_every_two_seconds(
     server = serve(repository).wait_ready()
     expected = {f"v{number}": outputs[number % 3] for number in range(40)}
     with Load(server.port, expected) as load:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 30
         number = 0
         while time.monotonic() < ends:
             number += 1
@@ -36,13 +36,13 @@ def test_a_minute_of_load_with_a_version_every_two_seconds(
             wait_for(passed(began + 2), "two seconds")
         load.wait_answers(20)
     load.seen.assert_clean()
-    assert number >= 20
+    assert number >= 10
     assert len(load.seen.versions) == number + 1
     print(f"{load.seen.answers} answers, {number} reloads, versions {dict(load.seen.versions)}")
 
 
 @pytest.mark.soak
-def test_two_hundred_reloads_leave_nothing_behind(
+def test_a_hundred_reloads_leave_nothing_behind(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     """Memory flat (its slope is printed), descriptors and processes constant."""
@@ -50,14 +50,14 @@ def test_two_hundred_reloads_leave_nothing_behind(
     outputs = [mlp_outputs(folder) for folder in folders]
     repository.publish("mlp", "v0", folders[0])
     server = serve(repository).wait_ready()
-    expected = {f"v{number}": outputs[number % 2] for number in range(201)}
+    expected = {f"v{number}": outputs[number % 2] for number in range(101)}
     samples: list[tuple[int, float, float]] = []
     counts: set[tuple[int, int]] = set()
     with Load(server.port, expected, concurrency=4, pause_s=0.002) as load:
-        for number in range(1, 201):
+        for number in range(1, 101):
             repository.publish("mlp", f"v{number}", folders[number % 2])
             server.wait_serving("mlp", f"v{number}")
-            if number % 10 == 0:
+            if number % 5 == 0:
                 wait_for(lambda: server.admin("mlp")["retained"]["state"] == "RETAINED", "drained")
                 children = server.children()
                 workers = sum(child.memory_info().rss for child in children) / 1e6
