@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Self
 
 import aiohttp
+
+from tests.background import Background
 
 ROW = [round(0.1 * column, 1) for column in range(16)]
 
@@ -40,7 +40,7 @@ class Seen:
         assert self.answers > 0
 
 
-class Load:
+class Load(Background):
     """`with Load(port, expected) as load:` keeps `concurrency` requests under way.
 
     `expected` maps a version to the outputs that its bare predictor gives for `ROW`, bit for bit,
@@ -58,6 +58,7 @@ class Load:
         *,
         keep_alive: bool = True,
     ) -> None:
+        super().__init__()
         self.seen = Seen()
         self.expected = expected
         self._url = f"http://127.0.0.1:{port}/v2/models/{model}/infer"
@@ -65,24 +66,9 @@ class Load:
         self._pause_s = pause_s
         self._tolerance = tolerance
         self._keep_alive = keep_alive  # else a connection per request
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(90)
-        assert not self._thread.is_alive(), "the load did not end: a request was never answered"
-
-    def wait_answers(self, more: int, timeout_s: float = 60.0) -> None:
-        """Wait until so many more answers have come, or something went wrong."""
-        goal, deadline = self.seen.answers + more, time.monotonic() + timeout_s
-        while self.seen.answers < goal and not self.seen.errors:
-            assert time.monotonic() < deadline, f"{more} answers did not come in {timeout_s:g} s"
-            time.sleep(0.01)
+    def _progress(self) -> tuple[int, bool]:
+        return self.seen.answers, bool(self.seen.errors)
 
     async def _run(self) -> None:
         header = json.dumps(

@@ -6,17 +6,15 @@ pytest's process.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import threading
-import time
 from collections.abc import AsyncIterator
-from typing import Self
 
 import aiohttp
 
+from tests.background import Background
 
-class Posts:
+
+class Posts(Background):
     """`with Posts(url, body) as posts:` keeps one request under way, on a kept connection."""
 
     def __init__(
@@ -27,30 +25,16 @@ class Posts:
         chunked: bool = False,
         context: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__()
         self.answers = 0
         self.failures: list[str] = []
         self._url = url
         self._body = body
         self._chunked = chunked
         self._context = context
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(90)
-        assert not self._thread.is_alive(), "a request was never answered"
-
-    def wait_answers(self, more: int, timeout_s: float = 60.0) -> None:
-        """Wait until so many more answers have come, or something went wrong."""
-        goal, deadline = self.answers + more, time.monotonic() + timeout_s
-        while self.answers < goal and not self.failures:
-            assert time.monotonic() < deadline, f"{more} answers did not come in {timeout_s:g} s"
-            time.sleep(0.01)
+    def _progress(self) -> tuple[int, bool]:
+        return self.answers, bool(self.failures)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         half = len(self._body) // 2

@@ -13,8 +13,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 
-import structlog
-
 from gpu_worker.ipc.tensors import Contract
 from supervisor.access.caller import OPERATOR
 from supervisor.dispatch.dispatcher import Dispatcher
@@ -41,8 +39,6 @@ from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.process import ChildProcess
 from supervisor.workers.start import take_up_worker
 from supervisor.workers.tally import WorkerTally
-
-log = structlog.get_logger()
 
 
 def check(kept: Kept, settings: Settings) -> None:
