@@ -139,8 +139,6 @@ class App:
         self._hurry.clear()
         self.is_up = True
         front.go_on()
-        for model in parts.manager.models.values():
-            model.dispatcher.pump()
         outcome = self._outcome
         outcome.pause_ms = (time.monotonic_ns() - began_ns) / 1e6
         log.info(

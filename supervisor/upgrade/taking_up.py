@@ -88,6 +88,7 @@ async def take_up(parts: Parts, state: KeptState) -> None:
         for request in own.values():
             if request.reply is _nobody:  # its client has gone
                 dispatcher.abandon(request)
+        dispatcher.pump()  # what was queued
     for pid in state.children:
         with suppress(OSError):  # it has ended, and somebody has seen that
             ChildProcess(pid, lambda _: None).kill()
