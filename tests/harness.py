@@ -243,8 +243,7 @@ class Server:
 
     def upgrade(self) -> dict[str, Any]:
         """Ask for an upgrade in place and wait for its end; gives the outcome."""
-        number = self.post("/admin/upgrade").json()["number"]
-        return self.wait_upgraded(number)
+        return self.wait_upgraded(self.post("/admin/upgrade").json()["number"])
 
     def wait_upgraded(self, number: int, timeout_s: float = 60.0) -> dict[str, Any]:
         def over() -> Any:
