@@ -80,7 +80,7 @@ async def test_the_sooner_goes_first_in_whatever_order_they_came() -> None:
 async def test_a_deadline_that_has_passed_expires_soon_but_not_at_once() -> None:
     expired: list[str] = []
     deadlines: Deadlines[str] = Deadlines(expired.append)
-    deadlines.watch("a", 0)
+    deadlines.watch("a", time.monotonic_ns() - 2 * LONG)
     deadlines.watch("b", time.monotonic_ns() - LONG)
     assert expired == []
     await until(lambda: len(expired) == 2)
@@ -126,7 +126,7 @@ async def test_what_is_watched_while_others_expire_expires_too() -> None:
             deadlines.watch(f"{one}+", time.monotonic_ns() + MS)
 
     deadlines: Deadlines[str] = Deadlines(expire)
-    deadlines.watch("a", 0)
+    deadlines.watch("a", time.monotonic_ns() - 2 * LONG)
     deadlines.watch("late", time.monotonic_ns() + LONG)
     await until(lambda: len(expired) == 5)
     assert (expired[-1], len(deadlines)) == ("a++++", 1)
@@ -183,7 +183,7 @@ async def test_watching_again_sets_another_deadline() -> None:
 async def test_a_close_ends_it() -> None:
     expired: list[str] = []
     deadlines, timers = watch(expired)
-    deadlines.watch("a", 0)
+    deadlines.watch("a", time.monotonic_ns() - 2 * LONG)
     deadlines.close()
     assert len(deadlines) == 0
     assert all(timer.cancelled() for timer in timers.armed)
