@@ -23,7 +23,7 @@ from supervisor.lifecycle.rehearsal import rehearse
 from supervisor.lifecycle.room import Claim, Room
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.lifecycle.verdict import Outcome, Verdict
-from supervisor.lifecycle.version_policy import NoWish, Wish
+from supervisor.lifecycle.version_policy import NoWish, Wish, supersedes
 from supervisor.repository.model_settings import ModelSettings
 from supervisor.repository.staging import StagedVersion
 
@@ -117,9 +117,11 @@ class Promotion:
         before_switch = time.perf_counter()
         async with self._lanes.fronts.held(model.dispatcher):
             # Nothing waits from here to the switch.
-            newer = newest.token not in ("", wish.token)
             # What was loaded in place is switched to: nothing else could answer before the newer.
-            superseded = model.unloaded or (newer and not self.room.in_place.vacated(model))
+            model.passed_over = not self.room.in_place.vacated(model) and supersedes(
+                newest, wish, model.snapshot().serving_token, passed_over=model.passed_over
+            )
+            superseded = model.unloaded or model.passed_over
             switched = not superseded and not self._lacks_worker(lane)
             if switched:
                 self._demand.serve(model.name, self._need(lane.settings))

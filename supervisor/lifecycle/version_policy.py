@@ -153,3 +153,17 @@ def next_action(wish: Wish | NoWish, snapshot: ServingSnapshot) -> ActionKind:
     if wish.token == snapshot.retained_token:
         return ActionKind.SWITCH_BACK
     return ActionKind.LOAD
+
+
+def supersedes(
+    newest: Wish | NoWish, wish: Wish, serving_token: str | None, *, passed_over: bool
+) -> bool:
+    """Say whether what was loaded for `wish` gives way to the newest wish, instead of serving.
+
+    `passed_over` says that the version before it did so. Versions that come faster than they load
+    would each give way to the next, and nothing new would ever serve: hence not twice in a row,
+    unless what is wanted by now is what serves already.
+    """
+    if newest.token in ("", wish.token):
+        return False
+    return not passed_over or newest.token == serving_token

@@ -124,3 +124,29 @@ def test_sigterm_finishes_what_is_under_way_and_exits_0(
     assert load.seen.wrong == []
     assert all("Cannot connect" in error or "Disconnected" in error for error in load.seen.errors)
     assert not any(child.is_running() for child in children)
+
+
+def test_versions_that_come_faster_than_they_load_do_not_keep_each_other_from_serving(
+    serve: Serve, repository: Repository, models: Models
+) -> None:
+    (slow,) = models("slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel")
+    for version in ("v1", "v2", "v3", "v4"):
+        folder = repository.copy("mlp", version, slow)
+        (folder / "model.toml").write_text(f"# {version}\n[[warmup]]\nx = [64, 16]\n")
+    repository.point("mlp", "v1")
+    server = serve(repository).wait_ready()
+
+    for version, newer in (("v2", "v3"), ("v3", "v4")):
+        repository.point("mlp", version)
+
+        def loads(wanted: str = version) -> bool:
+            candidate = server.admin("mlp")["candidate"]
+            return bool(candidate) and candidate["version"] == wanted
+
+        wait_for(loads, f"{version} loads", poll_s=0.002)
+        repository.point("mlp", newer)
+    server.wait_serving("mlp", "v4")
+    history = server.admin("mlp")["history"]
+    assert [(entry["what"], entry["version"]) for entry in reversed(history)] == [
+        ("live", "v1"), ("superseded", "v2"), ("live", "v3"), ("live", "v4"),
+    ]  # fmt: skip

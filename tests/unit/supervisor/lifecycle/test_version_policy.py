@@ -14,6 +14,7 @@ from supervisor.lifecycle.version_policy import (
     ServingSnapshot,
     Wish,
     next_action,
+    supersedes,
     wanted,
 )
 from supervisor.repository.layout import ModelListing, VersionListing, natural_key
@@ -212,3 +213,22 @@ def test_without_pointer_nothing_refused_or_older_is_wanted(
         assert wish.listing.problem == ""
         assert wish.listing.has_manifest or wish.version not in unsettled
         assert serving is None or natural_key(wish.version) >= natural_key(serving)
+
+
+@pytest.mark.parametrize(
+    ("newest", "passed_over", "expected"),
+    [
+        (Wish(V2, "v2@f"), False, False),  # nothing newer
+        (NoWish("the repository cannot be read"), False, False),
+        (Wish(V9, "v9@f"), False, True),
+        (Wish(V9, "v9@f"), True, False),  # the version before it gave way already
+        (Wish(V1, "v1@f"), True, True),  # the publisher went back to what serves
+        (NoWish("not there", "v7", "v7@missing"), False, True),
+        (NoWish("not there", "v7", "v7@missing"), True, False),
+    ],
+)
+def test_a_ready_version_gives_way_to_a_newer_wish_but_not_twice_in_a_row(
+    newest: Wish | NoWish, *, passed_over: bool, expected: bool
+) -> None:
+    wish = Wish(V2, "v2@f")
+    assert supersedes(newest, wish, "v1@f", passed_over=passed_over) is expected
