@@ -11,7 +11,7 @@ from typing import Final
 
 # Of messages, rings, tensor tables and the arena. To be raised with every change after which the
 # processes of an older program would be misunderstood.
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 
 def require(protocol: int) -> None:

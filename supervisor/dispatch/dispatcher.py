@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 import structlog
 
-from gpu_worker.ipc.arena import RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import Completion, Status
+from gpu_worker.ipc.slots import Slot
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch import refusals
 from supervisor.dispatch.generations import Generations

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gpu_worker.ipc.arena import Slot
 from gpu_worker.ipc.link import SOLO, Completion, Submission
+from gpu_worker.ipc.slots import Slot
 from gpu_worker.ipc.tensors import Contract
 from supervisor.errors import RequestError
 

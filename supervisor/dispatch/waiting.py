@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gpu_worker.ipc.arena import Slot
+from gpu_worker.ipc.slots import Slot
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.recent_shapes import Shapes

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
-from gpu_worker.ipc.arena import SlotAllocator
 from gpu_worker.ipc.link import RingMarks
+from gpu_worker.ipc.slots import SlotAllocator
 from supervisor.access.refusals import Refusals
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.model_statistics import ModelStatistics

@@ -15,11 +15,13 @@ from typing import Final, Self
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from gpu_worker.ipc.arena import RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena
+from gpu_worker.ipc.slots import Slot
 from gpu_worker.ipc.tensors import align
 from supervisor.errors import BadRequest, BodyTimeout, Overloaded, TooLarge, UnsupportedEncoding
 from supervisor.http.codec.decoded import HEADER_LENGTH
 from supervisor.kept.clients import KeptBody
+from supervisor.kept.slot import KeptSlot
 
 _CHUNK: Final = 1 << 16  # decompressed bytes per step
 
@@ -50,7 +52,7 @@ class Body:
     def keep(self, missing: int) -> KeptBody:
         """Give what another program needs to go on with it; `missing` bytes have not arrived."""
         assert self.slot is not None
-        return KeptBody(self.slot.index, self.slot.reuse, self.at, self.length, missing)
+        return KeptBody(KeptSlot.of(self.slot), self.at, self.length, missing)
 
     @classmethod
     def take_up(cls, arena: RequestArena, kept: KeptBody) -> Self:
@@ -60,7 +62,7 @@ class Body:
             ValueError: the slot is not there, or lent to somebody else.
 
         """
-        return cls(arena, arena.slots.take_again(kept.slot, kept.reuse), kept.at, kept.length)
+        return cls(arena, kept.slot.take_again(arena.slots), kept.at, kept.length)
 
     def drop(self) -> None:
         """Give the slot back, if it is still the body's."""

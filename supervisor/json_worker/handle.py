@@ -16,12 +16,13 @@ from typing import Final
 
 import structlog
 
-from gpu_worker.ipc.arena import RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import Completion, LinkFds, Status, Submission, SupervisorEnd
 from gpu_worker.ipc.messages import SpaceFreed
+from gpu_worker.ipc.slots import Slot
 from supervisor.errors import BadRequest, DeadlineExceeded, InferenceFailed, Overloaded
 from supervisor.json_worker.work import DECODE, ENCODE
 from supervisor.workers.process import describe_exit, start_child

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from supervisor.kept.slot import KeptSlot
+
 
 @dataclass(frozen=True, slots=True)
 class KeptBody:
     """A body that is still arriving: `missing` of `length` bytes, at `at` of a slot's payload."""
 
-    slot: int
-    reuse: int
+    slot: KeptSlot
     at: int
     length: int
     missing: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from supervisor.kept.slot import KeptSlot
 from supervisor.lifecycle.memory_guard import Taken
 from supervisor.lifecycle.states import VersionRecord
 
@@ -46,8 +47,7 @@ class KeptRequest:
     """
 
     id: int
-    slot: int
-    reuse: int
+    slot: KeptSlot
     length: int
     output_mask: int
     shapes: tuple[tuple[int, ...], ...]

@@ -19,7 +19,7 @@ from supervisor.kept.clients import KeptClient
 from supervisor.kept.models import KeptModel
 from supervisor.kept.workers import KeptWorker
 
-FORM: Final = 1  # of this document; to be raised with every change of its fields' meaning
+FORM: Final = 2  # of this document; to be raised with every change of its fields' meaning
 _CHUNK: Final = 1 << 20
 
 

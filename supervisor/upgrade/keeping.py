@@ -18,6 +18,7 @@ from supervisor.dispatch.request import InferRequest, next_id
 from supervisor.http.connection import Connection
 from supervisor.kept.models import KeptLane, KeptModel, KeptReloads, KeptRequest, KeptStaged
 from supervisor.kept.server import FORM, Kept, KeptArena, KeptSockets, KeptState
+from supervisor.kept.slot import KeptSlot
 from supervisor.lifecycle.loader import Loader
 from supervisor.lifecycle.model import Model
 from supervisor.lifecycle.model_manager import ModelManager
@@ -128,8 +129,7 @@ def _request(
 ) -> KeptRequest:
     return KeptRequest(
         id=request.id,
-        slot=request.slot.index,
-        reuse=request.slot.reuse,
+        slot=KeptSlot.of(request.slot),
         length=request.length,
         output_mask=request.output_mask,
         shapes=request.shapes,

@@ -193,7 +193,7 @@ def _lane(
 def _request(kept: KeptRequest, serving: Contract, parts: Parts) -> InferRequest:
     return InferRequest(
         kept.id,
-        parts.arena.slots.take_again(kept.slot, kept.reuse),
+        kept.slot.take_again(parts.arena.slots),
         kept.length,
         serving if kept.contract is None else Contract.from_json(kept.contract),
         kept.output_mask,

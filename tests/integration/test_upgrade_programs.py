@@ -103,7 +103,7 @@ def test_another_version_takes_over(
 BROKEN = [  # a file, what is appended to it, and what the operator reads
     ("supervisor/parts.py", "\nraise RuntimeError('not for this host')\n", "not for this host"),
     ("supervisor/app.py", "\nthis is no Python\n", "SyntaxError"),
-    ("supervisor/kept/server.py", "\nPROTOCOL = 2\n", "restart the server"),
+    ("supervisor/kept/server.py", "\nPROTOCOL = 99\n", "restart the server"),
     ("supervisor/cli.py", "\nimport os\nos._exit(7)\n", "exit status 7"),
 ]
 

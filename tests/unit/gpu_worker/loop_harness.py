@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from gpu_worker.buffers import Buffers, Inputs, Shapes
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.arena import RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import (
     Completion,
@@ -24,6 +24,7 @@ from gpu_worker.ipc.link import (
     SupervisorEnd,
     close_fds,
 )
+from gpu_worker.ipc.slots import Slot
 from gpu_worker.ipc.tensors import (
     BY_DTYPE,
     BY_NAME,

@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.arena import RequestArena, Slot
+from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.arguments import WorkerArguments
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
@@ -29,6 +29,7 @@ from gpu_worker.ipc.link import (
 )
 from gpu_worker.ipc.ring import LINE, ring_size
 from gpu_worker.ipc.segment import Segment
+from gpu_worker.ipc.slots import Slot
 from tests.unit.gpu_worker.descriptors import open_descriptors
 from tests.unit.gpu_worker.torture_pattern import (
     ANSWER_RING_BYTES,

@@ -8,8 +8,8 @@ from typing import NamedTuple, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_worker.ipc.arena import Slot
 from gpu_worker.ipc.link import Completion, RingMarks, Status, outcome_of
+from gpu_worker.ipc.slots import Slot
 from supervisor.dispatch.model_statistics import ModelStatistics
 from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.statistics import VersionStatistics

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_worker.ipc.arena import Slot
 from gpu_worker.ipc.link import Completion, Status, outcome_of
+from gpu_worker.ipc.slots import Slot
 from supervisor.access.access_log import GONE
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import InferRequest
