@@ -1,8 +1,8 @@
 """Priority: a worker that loads steps back behind those that serve, at the cores and at the disks.
 
-Owns the niceness and I/O priority of all threads of this process, Paddle's among them: one that was
-made during a load would otherwise stay low for ever. Never lowers what it could not raise again.
-Runs in the worker.
+Owns the niceness, scheduling policy and I/O priority of all threads of this process, Paddle's among
+them: one that was made during a load would otherwise stay low for ever. Never lowers what it could
+not raise again. Runs in the worker.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gpu_worker.ipc.io_priority import IO_LAST, io_priority, set_io_priority
+from gpu_worker.ipc.policy import set_policy
 
 _CAP_SYS_NICE: Final = 1 << 23
 _LOWEST: Final = 19
@@ -50,19 +51,23 @@ def _may_return_here(nice: int) -> bool:
 
 
 @contextmanager
-def lowered(by: int) -> Iterator[bool]:
+def lowered(by: int, *, idle: bool = False) -> Iterator[bool]:
     """Run a block with a niceness raised by `by` and I/O last in line; gives whether the former is.
 
-    Nothing changes where `by` is 0. The niceness stays where the process may not go back; with the
-    I/O priority it always may.
+    With `idle` the cores serve everything else first (SCHED_IDLE), whatever the niceness: then
+    somebody else must see to it that this process gets on. Nothing changes where `by` is 0 and
+    `idle` false. Niceness and policy stay where the process may not go back; with the I/O priority
+    it always may.
     """
-    if by <= 0:
+    if by <= 0 and not idle:
         yield False
         return
     before, io_before = os.getpriority(os.PRIO_PROCESS, 0), io_priority()
     returns = _may_return_here(before)
     if returns:
         _set_all(min(before + by, _LOWEST))
+        if idle:
+            set_policy(os.getpid(), os.SCHED_IDLE)
     _set_all_io(IO_LAST)
     try:
         yield returns
@@ -75,6 +80,7 @@ def lowered(by: int) -> Iterator[bool]:
 
 def _return_to(nice: int) -> None:
     try:
+        set_policy(os.getpid(), os.SCHED_OTHER)
         _set_all(nice)
     except PermissionError as error:  # a security module may know better
         sys.stderr.write(f"the worker keeps a low priority after a load: {error}\n")

@@ -115,6 +115,13 @@ class Settings(AccessSettings):
         low=0,
         high=19,
     )
+    load_leftover_percent: int = setting(
+        25,
+        "a worker loads on what all else leaves over of the cores, as long as that is so much of "
+        "one; with less it takes its share, by load_nice; 0: always",
+        low=0,
+        high=100,
+    )
     timeout_ms: int = setting(30_000, "deadline of a request", low=1, high=86_400_000)
     body_timeout_ms: int = setting(
         10_000, "time for a request's body to arrive", low=1, high=86_400_000

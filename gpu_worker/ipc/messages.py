@@ -68,6 +68,8 @@ class Load:
 
     `nice` is added to the worker's niceness while it loads and, later, unloads this version, so
     that it takes no time from those that serve; it is ignored where it could not be undone.
+    `idle`: it loads on what everything else leaves over of the cores, until the supervisor, which
+    watches how it gets on, takes that back.
     """
 
     load_id: int
@@ -77,6 +79,7 @@ class Load:
     warmups: list[dict[str, Any]] = field(default_factory=list)
     check_finite: bool = True
     nice: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from supervisor.repository.staging import StagedVersion, stage, verify
 from supervisor.settings import Settings
 from supervisor.workers.events import WorkerState
 from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.leftover import watched
 from supervisor.workers.pool import WorkerPool
 
 log = structlog.get_logger()
@@ -112,8 +113,12 @@ class Loader:
         workers = await self._spares(record.model, settings)
         record.phases_ms["spare"] = (time.perf_counter() - started) * 1000
         warmups = self._warmups(settings, dispatcher)
+        emptied = dispatcher.serving is not None and not dispatcher.serving.workers
         results = await asyncio.gather(
-            *(self._load_one(worker, record, staged, settings, warmups) for worker in workers),
+            *(
+                self._load_one(worker, record, staged, settings, warmups, urgent=emptied)
+                for worker in workers
+            ),
             return_exceptions=True,
         )
         loaded = [result for result in results if isinstance(result, Loaded)]
@@ -176,26 +181,30 @@ class Loader:
         staged: StagedVersion,
         settings: ModelSettings,
         warmups: Sequence[Warmup],
+        *,
+        urgent: bool,
     ) -> Loaded:
+        """Load into one worker; at once, and before others, where requests wait for it."""
+
         def warming() -> None:
             if record.state is VersionState.LOADING:
                 record.move(VersionState.WARMING)
 
         load_id, self.next_load = self.next_load, self.next_load + 1
-        return await worker.load(
-            Load(
-                load_id,
-                staged.suffix,
-                settings=asdict(settings.predictor()),
-                batching=asdict(settings.batching()),
-                warmups=[asdict(run) for run in warmups],
-                check_finite=settings.check_finite,
-                nice=self._settings.load_nice,
-            ),
-            (staged.program_fd, staged.params_fd),
-            settings.load_timeout_ms / 1000,
-            warming,
+        percent = 0 if urgent else self._settings.load_leftover_percent
+        load = Load(
+            load_id,
+            staged.suffix,
+            settings=asdict(settings.predictor()),
+            batching=asdict(settings.batching()),
+            warmups=[asdict(run) for run in warmups],
+            check_finite=settings.check_finite,
+            nice=0 if urgent else self._settings.load_nice,
+            idle=percent > 0,
         )
+        fds = staged.program_fd, staged.params_fd
+        with watched(worker.pid, percent):
+            return await worker.load(load, fds, settings.load_timeout_ms / 1000, warming)
 
     def _warmups(self, settings: ModelSettings, dispatcher: Dispatcher) -> list[Warmup]:
         """Give the shapes declared by the model and those that its traffic shows at present."""
@@ -225,7 +234,10 @@ class Loader:
             worker.set_free()
             return
         warmups = self._warmups(lane.settings, dispatcher)
-        await self._load_one(worker, lane.record, self._staged[lane], lane.settings, warmups)
+        await self._load_one(
+            worker, lane.record, self._staged[lane], lane.settings, warmups,
+            urgent=not lane.workers,
+        )  # fmt: skip
         if dispatcher.serving is not lane:
             worker.set_free()
             return

@@ -75,6 +75,21 @@ end.set()
 """
 
 
+IDLES = LOWERS.replace("lowered(7)", "lowered(0, idle=True)").replace(
+    "os.getpriority(os.PRIO_PROCESS, int(t))", "os.sched_getscheduler(int(t))"
+)
+
+
+def test_all_threads_run_on_the_leftover_and_return_where_they_may_and_none_where_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IDLES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    other = os.SCHED_OTHER
+    assert done.stdout.strip() in (
+        f"True {{{os.SCHED_IDLE}}} {{{other}}}", f"False {{{other}}} {{{other}}}"
+    )  # fmt: skip
+
+
 def test_all_threads_step_back_and_return_where_they_may_and_none_where_not() -> None:
     """In a process of its own: a priority that could not be raised again would stay."""
     done = subprocess.run(
