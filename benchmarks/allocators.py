@@ -29,6 +29,7 @@ _THRESHOLDS: Final = {
 }
 _PAD: Final = {"MALLOC_TOP_PAD_": str(64 << 20)}
 _HUGE: Final = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+_LOTS: Final = {"FLAGS_eager_delete_tensor_gb": "0.0002"}
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ def environments() -> list[Environment]:
         Environment("thresholds", _THRESHOLDS),
         Environment("thresholds+huge", {**_THRESHOLDS, **_HUGE}),
         Environment("thresholds+huge+pad", {**_THRESHOLDS, **_HUGE, **_PAD}),
+        Environment("thresholds+huge+lots", {**_THRESHOLDS, **_HUGE, **_LOTS}),
     ]
     for name, pattern in (("tcmalloc", "libtcmalloc_minimal.so*"), ("jemalloc", "libjemalloc.so*")):
         path = _library(pattern)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from supervisor.workers.environment import worker_environment
 
 OURS = {"PATH": "/bin", "HOTPADDLE_PORT": "1"}
-TUNED = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}
+TUNED = {
+    "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES",
+    "FLAGS_eager_delete_tensor_gb",
+}  # fmt: skip
 
 
 def test_tuned_workers_keep_large_buffers_in_huge_pages() -> None:
@@ -15,10 +18,14 @@ def test_tuned_workers_keep_large_buffers_in_huge_pages() -> None:
     assert int(found["MALLOC_MMAP_THRESHOLD_"]) == 1 << 30
     assert int(found["MALLOC_TRIM_THRESHOLD_"]) == 1 << 32
     assert found["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert 0 < float(found["FLAGS_eager_delete_tensor_gb"]) < 0.001
 
 
 def test_what_the_operator_has_set_stays() -> None:
-    ours = {**OURS, "GLIBC_TUNABLES": "glibc.malloc.arena_max=1", "MALLOC_TRIM_THRESHOLD_": "0"}
+    ours = {
+        **OURS, "GLIBC_TUNABLES": "glibc.malloc.arena_max=1", "MALLOC_TRIM_THRESHOLD_": "0",
+        "FLAGS_eager_delete_tensor_gb": "0",
+    }  # fmt: skip
     found = worker_environment("tuned", ours)
     assert ours.items() <= found.items()
     assert found.keys() - ours.keys() == {"MALLOC_MMAP_THRESHOLD_"}
