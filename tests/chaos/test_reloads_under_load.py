@@ -16,7 +16,7 @@ Serve = Callable[..., Server]
 
 
 @pytest.mark.soak
-def test_half_a_minute_of_load_with_a_version_every_two_seconds(
+def test_load_with_a_version_every_two_seconds(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     folders = [models.mlp(number) for number in (1, 2, 3)]
@@ -25,7 +25,7 @@ def test_half_a_minute_of_load_with_a_version_every_two_seconds(
     server = serve(repository).wait_ready()
     expected = {f"v{number}": outputs[number % 3] for number in range(40)}
     with Load(server.port, expected) as load:
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 18
         number = 0
         while time.monotonic() < ends:
             number += 1
@@ -36,7 +36,7 @@ def test_half_a_minute_of_load_with_a_version_every_two_seconds(
             wait_for(passed(began + 2), "two seconds")
         load.wait_answers(20)
     load.seen.assert_clean()
-    assert number >= 10
+    assert number >= 6
     assert len(load.seen.versions) == number + 1
     print(f"{load.seen.answers} answers, {number} reloads, versions {dict(load.seen.versions)}")
 

@@ -47,10 +47,8 @@ def test_every_data_type(models: Any, name: str) -> None:
     assert same(compare(models(name)[0], *sets), shares=False)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v2", "mobilenet_v2_pdmodel", "resnet50", "resnet50_pdmodel"]
-)
+@pytest.mark.soak  # ResNet50: tests/integration/test_triton_answers.py
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v2_pdmodel"])
 def test_real_networks(models: Any, name: str) -> None:
     assert same(compare(models(name)[0], *[[[rows, 3, 224, 224]] for rows in (1, 4, 2)]))
 
