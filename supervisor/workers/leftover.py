@@ -86,5 +86,6 @@ class _Watch:
         except PermissionError as error:
             log.warning("a load cannot be given its share of the cores", reason=str(error))
         except OSError:
-            return  # it has ended, which others see to
-        log.debug("too little is left over for a load: it gets its share", pid=self._pid)
+            pass  # it has ended, which others see to
+        else:
+            log.debug("too little is left over for a load: it gets its share", pid=self._pid)

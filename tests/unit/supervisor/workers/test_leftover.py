@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gpu_worker.ipc.policy import set_policy
 from supervisor.workers import leftover
@@ -102,3 +103,15 @@ async def test_with_0_percent_nobody_looks(sleeper: int, monkeypatch: pytest.Mon
     with watched(sleeper, 0):
         pass
     assert policies(sleeper) == {os.SCHED_IDLE}
+
+
+async def test_who_may_not_raise_it_says_so(sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int, policy: int) -> None:
+        raise PermissionError(f"no {policy} for {pid}")
+
+    monkeypatch.setattr(leftover, "set_policy", refused)
+    with capture_logs() as logs, watched(sleeper, 25, LOOK_S):
+        await until(lambda: logs)
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [
+        ("warning", f"no {os.SCHED_OTHER} for {sleeper}")
+    ]
