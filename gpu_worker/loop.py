@@ -131,8 +131,8 @@ class Loop:
     def _take_up(
         self, load: messages.Load, fds: tuple[int, int]
     ) -> messages.Loaded | messages.LoadFailed:
-        with lowered(max(self._nice, load.nice), idle=load.idle):
-            self._nice = load.nice
+        self._nice = load.nice
+        with lowered(0 if load.urgent else load.nice, idle=load.idle and not load.urgent):
             self._give_up()
             self._version, answer = loading.take_up(load, fds, self._load, self._control.send)
             if self._version is None:

@@ -55,32 +55,35 @@ def lowered(by: int, *, idle: bool = False) -> Iterator[bool]:
     """Run a block with a niceness raised by `by` and I/O last in line; gives whether the former is.
 
     With `idle` the cores serve everything else first (SCHED_IDLE), whatever the niceness: then
-    somebody else must see to it that this process gets on. Nothing changes where `by` is 0 and
-    `idle` false. Niceness and policy stay where the process may not go back; with the I/O priority
-    it always may.
+    somebody else must see to it that this process gets on, which is SCHED_OTHER otherwise. Nothing
+    changes where `by` is 0 and `idle` false. Niceness and policy stay where the process may not go
+    back; with the I/O priority it always may.
     """
     if by <= 0 and not idle:
         yield False
         return
     before, io_before = os.getpriority(os.PRIO_PROCESS, 0), io_priority()
-    returns = _may_return_here(before)
-    if returns:
-        _set_all(min(before + by, _LOWEST))
-        if idle:
-            set_policy(os.getpid(), os.SCHED_IDLE)
-    _set_all_io(IO_LAST)
+    returns, idled = _may_return_here(before), False
     try:
+        if returns:
+            _set_all(min(before + by, _LOWEST))
+        if returns and idle:
+            with suppress(OSError):  # a kernel or a filter may not know it: niceness alone, then
+                set_policy(os.getpid(), os.SCHED_IDLE)
+                idled = True
+        _set_all_io(IO_LAST)
         yield returns
     finally:
         if io_before is not None:
             _set_all_io(io_before)
         if returns:
-            _return_to(before)
+            _return_to(before, idled=idled)
 
 
-def _return_to(nice: int) -> None:
+def _return_to(nice: int, *, idled: bool) -> None:
     try:
-        set_policy(os.getpid(), os.SCHED_OTHER)
+        if idled:
+            set_policy(os.getpid(), os.SCHED_OTHER)
         _set_all(nice)
     except PermissionError as error:  # a security module may know better
         sys.stderr.write(f"the worker keeps a low priority after a load: {error}\n")

@@ -69,7 +69,7 @@ class Load:
     `nice` is added to the worker's niceness while it loads and, later, unloads this version, so
     that it takes no time from those that serve; it is ignored where it could not be undone.
     `idle`: it loads on what everything else leaves over of the cores, until the supervisor, which
-    watches how it gets on, takes that back.
+    watches how it gets on, takes that back. `urgent`: requests wait for it, it loads as it is.
     """
 
     load_id: int
@@ -80,6 +80,7 @@ class Load:
     check_finite: bool = True
     nice: int = 0
     idle: bool = False
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ loop, file I/O in a thread.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -191,7 +192,8 @@ class Loader:
                 record.move(VersionState.WARMING)
 
         load_id, self.next_load = self.next_load, self.next_load + 1
-        percent = 0 if urgent else self._settings.load_leftover_percent
+        modest = not urgent and os.sched_getscheduler(0) == os.SCHED_OTHER  # as workers have it
+        percent = self._settings.load_leftover_percent if modest else 0
         load = Load(
             load_id,
             staged.suffix,
@@ -199,8 +201,9 @@ class Loader:
             batching=asdict(settings.batching()),
             warmups=[asdict(run) for run in warmups],
             check_finite=settings.check_finite,
-            nice=0 if urgent else self._settings.load_nice,
+            nice=self._settings.load_nice,
             idle=percent > 0,
+            urgent=urgent,
         )
         fds = staged.program_fd, staged.params_fd
         with watched(worker.pid, percent):

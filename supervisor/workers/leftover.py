@@ -40,9 +40,10 @@ def ran_ns(pid: int) -> int:
 
 @contextmanager
 def watched(pid: int, percent: int, look_s: float = _LOOK_S) -> Iterator[None]:
-    """Watch a worker that loads; once it gets less than `percent` of a core it gets its share.
+    """Watch a worker that loads; whenever it got less than `percent` of a core it gets its share.
 
-    With 0 percent nothing is watched.
+    With 0 percent nothing is watched. The watch goes on after that: the worker may not have begun,
+    or may have been in the midst of stepping back.
     """
     if not percent:
         yield
@@ -63,6 +64,7 @@ class _Watch:
         self._look_s = look_s
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._told = False
         with suppress(OSError):  # it has ended
             self._begin(ran_ns(pid))
 
@@ -79,13 +81,16 @@ class _Watch:
         self._timer = None
         try:
             ran = ran_ns(self._pid)
-            if gets_on(ran - self._ran, time.monotonic_ns() - self._at, self._percent):
-                self._begin(ran)
-                return
+            if not gets_on(ran - self._ran, time.monotonic_ns() - self._at, self._percent):
+                self._raise()
+        except OSError:
+            return  # it has ended, which others see to
+        self._begin(ran)
+
+    def _raise(self) -> None:
+        try:
             set_policy(self._pid, os.SCHED_OTHER)
         except PermissionError as error:
-            log.warning("a load cannot be given its share of the cores", reason=str(error))
-        except OSError:
-            pass  # it has ended, which others see to
-        else:
-            log.debug("too little is left over for a load: it gets its share", pid=self._pid)
+            if not self._told:
+                log.warning("a load cannot be given its share of the cores", reason=str(error))
+            self._told = True

@@ -90,6 +90,26 @@ def test_all_threads_run_on_the_leftover_and_return_where_they_may_and_none_wher
     )  # fmt: skip
 
 
+REFUSED = IDLES.replace(
+    "end = threading",
+    """
+import gpu_worker.priority
+def refused(pid, policy):
+    raise PermissionError("filtered")
+gpu_worker.priority.set_policy = refused
+end = threading""",
+)
+
+
+def test_a_policy_that_may_not_be_set_keeps_nobody_from_loading() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    other = os.SCHED_OTHER
+    assert done.stdout.strip().partition(" ")[2] == f"{{{other}}} {{{other}}}"
+    assert not done.stderr
+
+
 def test_all_threads_step_back_and_return_where_they_may_and_none_where_not() -> None:
     """In a process of its own: a priority that could not be raised again would stay."""
     done = subprocess.run(
