@@ -32,7 +32,7 @@ class Model:
     last_failure: VersionRecord | None = None
     refused: dict[str, tuple[str, bool]] = field(default_factory=dict)
     unloaded: bool = False
-    passed_over: bool = False  # the last version that was ready gave way to a newer wish
+    passed_over: bool = False  # the last version that was ready gave way to a newer one
     problem: str = ""  # why the repository asks for nothing
     desired: Wish | NoWish | None = None  # what it asks for, whether or not that was refused
     footprint: Footprint = field(default_factory=Footprint)

@@ -64,7 +64,9 @@ class ModelManager:
         self.demand = Demand(pool, settings.spares)
         self.lanes = Lanes(self.models, settings, pool, fronts, self.demand.level)
         self.room = Room(settings, self.lanes, pool)
-        self._promotion = Promotion(self.lanes, self.demand, arena, self._newest, self.room)
+        self._promotion = Promotion(
+            self.lanes, self.demand, arena, self._newest, self.look, self.room
+        )
         self._triggers = Triggers()
         self._passing = False
 
@@ -169,8 +171,6 @@ class ModelManager:
             ledgers = [one.dispatcher.ledger for one in self.models.values()]
             with self.lanes.fronts.reloading(ledgers):
                 verdict = await self._promotion.bring_up(model, wish, trigger)
-            if verdict.outcome is Outcome.PENDING:
-                self.look("superseded")
         model.dispatcher.generations.why_not = model.reason_not_ready()
         return verdict
 

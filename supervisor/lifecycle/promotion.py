@@ -23,7 +23,7 @@ from supervisor.lifecycle.rehearsal import rehearse
 from supervisor.lifecycle.room import Claim, Room
 from supervisor.lifecycle.states import VersionRecord, VersionState
 from supervisor.lifecycle.verdict import Outcome, Verdict
-from supervisor.lifecycle.version_policy import NoWish, Wish, supersedes
+from supervisor.lifecycle.version_policy import NoWish, Way, Wish, way_of
 from supervisor.repository.model_settings import ModelSettings
 from supervisor.repository.staging import StagedVersion
 
@@ -41,10 +41,17 @@ class Promotion:
     """Brings wished versions up."""
 
     def __init__(
-        self, lanes: Lanes, demand: Demand, arena: RequestArena, newest: Newest, room: Room
+        self,
+        lanes: Lanes,
+        demand: Demand,
+        arena: RequestArena,
+        newest: Newest,
+        look: Callable[[str], None],
+        room: Room,
     ) -> None:
-        """`newest` tells what the repository asks for at this moment."""
+        """`newest` tells what the repository asks for at this moment, `look` has it met soon."""
         self.room = room
+        self._look = look
         self._lanes = lanes
         self._loader = lanes.loader
         self._demand = demand
@@ -66,6 +73,7 @@ class Promotion:
 
     async def _bring_up(self, model: Model, wish: Wish, trigger: str) -> Verdict:
         record = VersionRecord(model.name, wish.version, wish.token)
+        passed_over, model.passed_over = model.passed_over, False
         model.candidate = record
         model.dispatcher.generations.why_not = model.reason_not_ready()
         started = time.perf_counter()
@@ -100,7 +108,7 @@ class Promotion:
         finally:
             model.candidate = None
             self._demand.loading = []
-        return await self._offer(model, lane, wish, trigger, started)
+        return await self._offer(model, lane, wish, trigger, started, passed_over=passed_over)
 
     def _same_bytes(self, record: VersionRecord, serving: Lane, model: str) -> Verdict:
         record.move(VersionState.UNLOADED, "its bytes are those that serve")
@@ -108,7 +116,14 @@ class Promotion:
         return Verdict(model, Outcome.UNCHANGED, serving.version, serving.generation)
 
     async def _offer(
-        self, model: Model, lane: Lane, wish: Wish, trigger: str, started: float
+        self,
+        model: Model,
+        lane: Lane,
+        wish: Wish,
+        trigger: str,
+        started: float,
+        *,
+        passed_over: bool,
     ) -> Verdict:
         """Switch to a lane that is ready, unless something newer is wanted by now."""
         lane.record.move(VersionState.READY)
@@ -118,14 +133,16 @@ class Promotion:
         async with self._lanes.fronts.held(model.dispatcher):
             # Nothing waits from here to the switch.
             # What was loaded in place is switched to: nothing else could answer before the newer.
-            model.passed_over = not self.room.in_place.vacated(model) and supersedes(
-                newest, wish, model.snapshot().serving_token, passed_over=model.passed_over
-            )
-            superseded = model.unloaded or model.passed_over
+            way = way_of(newest, wish, model.snapshot(), passed_over=passed_over)
+            gives_way = way.gives_way and not self.room.in_place.vacated(model)
+            model.passed_over = gives_way and way is Way.SUPERSEDED
+            superseded = model.unloaded or gives_way
             switched = not superseded and not self._lacks_worker(lane)
             if switched:
                 self._demand.serve(model.name, self._need(lane.settings))
                 self._lanes.switch(model, lane)
+        if superseded or way is not Way.SERVE:
+            self._look("superseded")
         if switched:
             lane.record.phases_ms["switch"] = (time.perf_counter() - before_switch) * 1000
             return await self._tell(model, lane, trigger, started)

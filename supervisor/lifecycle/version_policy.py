@@ -155,15 +155,30 @@ def next_action(wish: Wish | NoWish, snapshot: ServingSnapshot) -> ActionKind:
     return ActionKind.LOAD
 
 
-def supersedes(
-    newest: Wish | NoWish, wish: Wish, serving_token: str | None, *, passed_over: bool
-) -> bool:
-    """Say whether what was loaded for `wish` gives way to the newest wish, instead of serving.
+class Way(Enum):
+    """Whether what was loaded for a wish serves, now that the newest wish is known."""
 
-    `passed_over` says that the version before it did so. Versions that come faster than they load
-    would each give way to the next, and nothing new would ever serve: hence not twice in a row,
-    unless what is wanted by now is what serves already.
+    SERVE = "serve"
+    SERVE_FIRST = "serve_first"  # something newer is wanted, and comes next
+    WITHDRAWN = "withdrawn"  # what is wanted by now is there already
+    SUPERSEDED = "superseded"  # by something newer
+
+    @property
+    def gives_way(self) -> bool:
+        """Say whether it does not serve."""
+        return self in (Way.WITHDRAWN, Way.SUPERSEDED)
+
+
+def way_of(
+    newest: Wish | NoWish, wish: Wish, snapshot: ServingSnapshot, *, passed_over: bool
+) -> Way:
+    """Say whether what was loaded for `wish` serves, or gives way to the newest wish.
+
+    `passed_over` says that the version before it gave way. Versions that come faster than they load
+    would each give way to the next, and nothing new would ever serve: hence not twice in a row.
     """
     if newest.token in ("", wish.token):
-        return False
-    return not passed_over or newest.token == serving_token
+        return Way.SERVE
+    if newest.token in (snapshot.serving_token, snapshot.retained_token):
+        return Way.WITHDRAWN
+    return Way.SERVE_FIRST if passed_over else Way.SUPERSEDED

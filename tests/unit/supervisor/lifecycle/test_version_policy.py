@@ -12,10 +12,11 @@ from supervisor.lifecycle.version_policy import (
     ActionKind,
     NoWish,
     ServingSnapshot,
+    Way,
     Wish,
     next_action,
-    supersedes,
     wanted,
+    way_of,
 )
 from supervisor.repository.layout import ModelListing, VersionListing, natural_key
 from supervisor.repository.version_pointer import VersionPointer
@@ -218,17 +219,28 @@ def test_without_pointer_nothing_refused_or_older_is_wanted(
 @pytest.mark.parametrize(
     ("newest", "passed_over", "expected"),
     [
-        (Wish(V2, "v2@f"), False, False),  # nothing newer
-        (NoWish("the repository cannot be read"), False, False),
-        (Wish(V9, "v9@f"), False, True),
-        (Wish(V9, "v9@f"), True, False),  # the version before it gave way already
-        (Wish(V1, "v1@f"), True, True),  # the publisher went back to what serves
-        (NoWish("not there", "v7", "v7@missing"), False, True),
-        (NoWish("not there", "v7", "v7@missing"), True, False),
+        (Wish(V9, "v9@f"), False, Way.SERVE),
+        (NoWish("the repository cannot be read"), True, Way.SERVE),
+        (Wish(V10, "v10@f"), False, Way.SUPERSEDED),
+        (Wish(V10, "v10@f"), True, Way.SERVE_FIRST),  # the version before it gave way already
+        (Wish(V2, "v2@f"), False, Way.WITHDRAWN),  # the publisher went back to what serves
+        (Wish(V2, "v2@f"), True, Way.WITHDRAWN),
+        (Wish(V1, "v1@f"), True, Way.WITHDRAWN),  # or to what is retained
+        (NoWish("not there", "v7", "v7@missing"), False, Way.SUPERSEDED),
+        (NoWish("not there", "v7", "v7@missing"), True, Way.SERVE_FIRST),
     ],
 )
 def test_a_ready_version_gives_way_to_a_newer_wish_but_not_twice_in_a_row(
-    newest: Wish | NoWish, *, passed_over: bool, expected: bool
+    newest: Wish | NoWish, *, passed_over: bool, expected: Way
 ) -> None:
-    wish = Wish(V2, "v2@f")
-    assert supersedes(newest, wish, "v1@f", passed_over=passed_over) is expected
+    found = way_of(
+        newest, Wish(V9, "v9@f"), ServingSnapshot("v2@f", "v1@f"), passed_over=passed_over
+    )
+    assert found is expected
+    assert found.gives_way is (expected in (Way.SUPERSEDED, Way.WITHDRAWN))
+
+
+def test_where_nothing_serves_a_wish_that_names_nothing_withdraws_nothing() -> None:
+    for newest in (NoWish("unreadable"), Wish(V10, "v10@f")):
+        found = way_of(newest, Wish(V9, "v9@f"), ServingSnapshot(), passed_over=True)
+        assert not found.gives_way
