@@ -28,6 +28,7 @@ _SHUTDOWN_S: Final = 2.0  # for a client of TLS to say that it has seen the end
 _EMPTYING_S: Final = 1.0  # a queue that is not empty by then has more than the loop can accept
 _TURNS: Final = 3  # until a connection that was accepted in one turn of the loop has been made
 _SO_ATTACH_FILTER: Final = 26
+HANDSHAKE_S: Final = 1.0  # for one that is under way when nobody is let in any more
 
 
 class Listener:
@@ -136,7 +137,8 @@ class Listener:
     async def close(self, *, for_good: bool = True) -> None:
         """Accept nothing more; what was accepted has been made a connection when this returns.
 
-        Not `for_good`: others go on to accept from these sockets.
+        Handshakes of TLS, which nobody sees from here, have `HANDSHAKE_S` for it. Not `for_good`:
+        others go on to accept from these sockets.
         """
         self._closed = True
         if self.ours and for_good:
@@ -152,6 +154,8 @@ class Listener:
             one.close()
         self._servers, self._sockets = [], []
         await _turns()
+        if self._context is not None:
+            await asyncio.sleep(HANDSHAKE_S)
 
 
 def _close(servers: Sequence[asyncio.Server]) -> None:

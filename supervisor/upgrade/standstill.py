@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from supervisor import signals
+from supervisor.http.listener import HANDSHAKE_S
 from supervisor.parts import Parts
 
 log = structlog.get_logger()
@@ -22,7 +23,6 @@ log = structlog.get_logger()
 _CALM_S: Final = 300.0  # for loads, repairs and drains that are under way; all is served meanwhile
 _REST_S: Final = 1.0  # for those that have begun after that; with TLS nobody is let in meanwhile
 _LEAVE_S: Final = 5.0  # for clients that cannot be taken along; who is connected is served
-_HANDSHAKE_S: Final = 1.0  # of TLS, which nobody sees from here
 _SETTLE_S: Final = 2.0  # for what is in the middle of something, while nobody is served
 _QUIET_NS: Final = 1_000_000_000  # who has been quiet for so long is not about to send a request
 _POLL_S: Final = 0.05
@@ -125,7 +125,7 @@ class Standstill:
     async def _handshakes(self) -> None:
         """Give handshakes their time; who is through is sent away with the next answer."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _HANDSHAKE_S
+        deadline = loop.time() + HANDSHAKE_S
         while loop.time() < deadline:
             self._nobody_stays()
             await asyncio.sleep(_POLL_S)

@@ -226,3 +226,29 @@ def test_what_cannot_be_used_is_refused_at_the_start(
     done = run("serve", "--model-repository", str(tmp_path), "--port", "0", *options)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("fronts", [1, 2])
+def test_a_handshake_under_way_at_a_stop_is_finished_and_its_request_answered(
+    serve: Serve, repository: Repository, models: Models, tmp_path: Path, fronts: int
+) -> None:
+    repository.publish("mlp", "v1", models.mlp(1))
+    site = Site(serve, repository, tmp_path, "--fronts", str(fronts))
+    sockets = [
+        socket.create_connection(("127.0.0.1", site.server.port), timeout=30)
+        for _ in range(CONNECTIONS)
+    ]
+    site.server.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: site.server.logged("stopping: requests in flight"), "it stops", poll_s=0.002)
+    request = b"POST /v2/models/mlp/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(BODY),
+        BODY,
+    )
+    for plain in sockets:
+        with site.authority.context().wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
+            wrapped.sendall(request)
+            answer = wrapped.makefile("rb").read()
+        head = answer.partition(b"\r\n\r\n")[0]
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"Connection: close" in head
+    assert site.server.process.wait(30) == 0
