@@ -50,7 +50,7 @@ class Publisher:
         (folder / "model.toml").write_text(text, encoding="utf-8")
 
     def prepare(self) -> None:
-        """Copy the next version in, without committing it."""
+        """Put the next version into its place, without committing it."""
         self.count += 1
         old = f"v{self.count - _KEPT}"
         if self.count > _KEPT and self.export_of(old) == self.export_of(self.version):

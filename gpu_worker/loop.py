@@ -132,7 +132,7 @@ class Loop:
         self, load: messages.Load, fds: tuple[int, int]
     ) -> messages.Loaded | messages.LoadFailed:
         self._nice = load.nice
-        with lowered(0 if load.urgent else load.nice, idle=load.idle and not load.urgent):
+        with lowered(0 if load.urgent else load.nice, idle=load.idle):
             self._give_up()
             self._version, answer = loading.take_up(load, fds, self._load, self._control.send)
             if self._version is None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from gpu_worker.ipc.io_priority import IO_LAST, io_priority, set_io_priority
 from gpu_worker.ipc.policy import set_policy
+from gpu_worker.ipc.threads import each_thread
 
 _CAP_SYS_NICE: Final = 1 << 23
 _LOWEST: Final = 19
@@ -90,13 +91,11 @@ def _return_to(nice: int, *, idled: bool) -> None:
 
 
 def _set_all(nice: int) -> None:
-    """Set every thread; Linux has a niceness for each."""
-    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
+    for thread in each_thread(os.getpid()):
         with suppress(ProcessLookupError):  # it has just ended
-            os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 def _set_all_io(priority: int) -> None:
-    """Set every thread; Linux has an I/O priority for each."""
-    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - names are all that is wanted
-        set_io_priority(priority, int(thread))
+    for thread in each_thread(os.getpid()):
+        set_io_priority(priority, thread)

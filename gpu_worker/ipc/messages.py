@@ -69,7 +69,8 @@ class Load:
     `nice` is added to the worker's niceness while it loads and, later, unloads this version, so
     that it takes no time from those that serve; it is ignored where it could not be undone.
     `idle`: it loads on what everything else leaves over of the cores, until the supervisor, which
-    watches how it gets on, takes that back. `urgent`: requests wait for it, it loads as it is.
+    watches how it gets on, takes that back. `urgent`, never both: requests wait for it, it
+    loads as it is.
     """
 
     load_id: int
