@@ -56,6 +56,10 @@ class Models:
         kind = "mlp" if self.paddle.startswith("3") else "mlp_pdmodel"
         return self(f"{kind}_v{number}")[0]
 
+    def slow_mlp(self) -> Path:
+        """Give the MLP whose runs, and so its loads, take a while, in that format, too."""
+        return self("slow_mlp" if self.paddle.startswith("3") else "slow_mlp_pdmodel")[0]
+
 
 @pytest.fixture(scope="session")
 def models() -> Models:

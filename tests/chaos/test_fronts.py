@@ -168,8 +168,7 @@ def test_a_killed_supervisor_takes_all_fronts_along(
 def test_a_stop_answers_what_each_front_has_in_flight(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    kind = "slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel"
-    (slow,) = models(kind)
+    slow = models.slow_mlp()
     repository.publish("mlp", "v1", slow)
     server = serve(repository, "--fronts", "2").wait_ready()
     listening(server, 1)

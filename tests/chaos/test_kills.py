@@ -92,8 +92,7 @@ def alive(process: psutil.Process) -> bool:
 def test_a_worker_killed_in_the_middle_of_a_run_loses_nothing(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    kind = "slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel"
-    (slow,) = models(kind)
+    slow = models.slow_mlp()
     repository.publish("mlp", "v1", slow)
     server = serve(repository).wait_ready()
     with Load(server.port, {"v1": mlp_outputs(slow)}, concurrency=6) as load:
@@ -111,8 +110,7 @@ def test_a_request_that_kills_two_workers_is_poison_and_its_neighbours_are_not(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     """The request that is being run is answered 500; those that wait behind it are served."""
-    kind = "slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel"
-    (slow,) = models(kind)
+    slow = models.slow_mlp()
     repository.publish("mlp", "v1", slow)
     server = serve(repository).wait_ready()
     code = (

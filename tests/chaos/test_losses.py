@@ -56,8 +56,7 @@ def test_a_version_whose_worker_died_is_rolled_back_to_only_if_it_was_repaired(
     serve: Serve, repository: Repository, models: Models, after_s: float
 ) -> None:
     """Depending on the moment the spare repairs v1 first, or loads v2 and v1 is given up."""
-    kind = "slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel"
-    (slow,) = models(kind)
+    slow = models.slow_mlp()
     repository.publish("mlp", "v1", models.mlp(1))
     server = serve(repository).wait_ready()
     (pid,) = server.serving_pids("mlp")

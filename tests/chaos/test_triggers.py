@@ -111,8 +111,7 @@ def test_a_failed_version_is_tried_again_by_sighup_only_when_asked(
 def test_sigterm_finishes_what_is_under_way_and_exits_0(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    kind = "slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel"
-    (slow,) = models(kind)
+    slow = models.slow_mlp()
     repository.publish("mlp", "v1", slow)
     server = serve(repository).wait_ready()
     children = server.children()
@@ -129,7 +128,7 @@ def test_sigterm_finishes_what_is_under_way_and_exits_0(
 def test_versions_that_come_faster_than_they_load_do_not_keep_each_other_from_serving(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
-    (slow,) = models("slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel")
+    slow = models.slow_mlp()
     for version in ("v1", "v2", "v3", "v4"):
         folder = repository.copy("mlp", version, slow)
         (folder / "model.toml").write_text(f"# {version}\n[[warmup]]\nx = [64, 16]\n")

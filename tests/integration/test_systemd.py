@@ -64,16 +64,11 @@ def wait_status(manager: Receiver, text: str) -> None:
     wait_for(lambda: text in manager.status, f"the status says {text!r}")
 
 
-def slow(models: Models) -> Path:
-    """A model whose load takes a while."""
-    return models("slow_mlp" if models.paddle.startswith("3") else "slow_mlp_pdmodel")[0]
-
-
 def test_ready_comes_when_every_model_serves(
     serve: Serve, repository: Repository, models: Models, manager: Receiver
 ) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
-    repository.publish("slow", "v1", slow(models))
+    repository.publish("slow", "v1", models.slow_mlp())
     server = serve(repository, environment=notify(manager))
     server.wait_listening()
     wait_status(manager, "serving mlp v1")
@@ -121,7 +116,7 @@ def test_a_refused_version_is_in_the_status_and_a_reload_ends_with_ready(
 def test_a_stop_while_it_starts_is_told(
     serve: Serve, repository: Repository, models: Models, manager: Receiver
 ) -> None:
-    repository.publish("slow", "v1", slow(models))
+    repository.publish("slow", "v1", models.slow_mlp())
     server = serve(repository, environment=notify(manager)).wait_listening()
     wait_status(manager, "version v1 is ")
     assert server.stop() == 0
@@ -183,7 +178,7 @@ def test_a_socket_that_is_handed_over_is_served(
 def test_who_connects_before_models_serve_waits_and_is_answered(
     serve: Serve, repository: Repository, models: Models, listener: socket.socket
 ) -> None:
-    repository.publish("slow", "v1", slow(models))
+    repository.publish("slow", "v1", models.slow_mlp())
     server = serve(repository, listener=listener)
     server.port = listener.getsockname()[1]
     assert server.get("/v2/models/slow/ready").status == 200  # the first answer, no 503 before it
@@ -242,7 +237,7 @@ def test_operators_are_served_on_a_socket_that_is_handed_over(
     """From the first moment, and from one server to the next; the file is not ours."""
     path = admin.getsockname()
     file = Path(path).stat()
-    repository.publish("slow", "v1", slow(models))
+    repository.publish("slow", "v1", models.slow_mlp())
     options = ("--admin-from-loopback", "false", "--admin-socket", path)  # it is there already
     first = serve(repository, *options, admin_listener=admin).wait_listening()
     assert shows_models(path)
