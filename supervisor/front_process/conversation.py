@@ -107,6 +107,7 @@ class Conversation:
                 if self.stop_asked.is_set():
                     self.hurry.set()
                 self.stop_timeout_s, self.for_good = timeout_s, for_good
+                self.on_closing()  # what is answered while the listener closes is a last answer
                 self.stop_asked.set()
             case _:
                 self._heard.put_nowait(message)

@@ -161,9 +161,12 @@ async def test_no_space_is_freed_of_a_worker_that_is_not_linked() -> None:
 async def test_the_order_to_stop_overtakes_and_the_second_one_hurries() -> None:
     async with talk() as one:
         await one.obey_no_more()
+        last_answers: list[bool] = []
+        one.front.on_closing = lambda: last_answers.append(one.front.stop_asked.is_set())
         one.say(messages.Report(1), messages.Stop(2.5))
         async with asyncio.timeout(10):
             await one.front.stop_asked.wait()
+        assert last_answers == [False], "before anything else that a stop does"
         assert (one.front.stop_timeout_s, one.front.hurry.is_set()) == (2.5, False)
         one.say(messages.Stop(0.0))
         async with asyncio.timeout(10):
