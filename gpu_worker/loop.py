@@ -138,8 +138,7 @@ class Loop:
             if self._version is None:
                 self._give_up()  # only now: `take_up` itself held the predictor
             else:
-                gc.collect(1)
-                gc.freeze()
+                gc.collect()
         return answer
 
     def _give_up(self) -> None:
@@ -149,7 +148,6 @@ class Loop:
         for request in waiting:
             self._refuse(request.link, [text_answer(request.submission, Status.STALE)])
         del waiting
-        gc.unfreeze()
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
 

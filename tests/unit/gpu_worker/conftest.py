@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +27,6 @@ def start_batches() -> Iterator[StartBatches]:
     yield begin
     for batches in begun:
         batches.worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
 
 
 @pytest.fixture
@@ -42,4 +40,3 @@ def start_worker() -> Iterator[StartWorker]:
     yield begin
     for worker in begun:
         worker.close()
-    gc.unfreeze()  # a loaded worker freezes what there is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,6 @@ def serve() -> Iterator[Serve]:
     yield begin
     for harness in harnesses:
         harness.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
 
 
 def check(answer: Answer, rows: int, times: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +37,6 @@ def start() -> Iterator[Start]:
     yield begin
     for harness in harnesses:
         harness.close()
-    gc.unfreeze()  # a loaded worker freezes what there is
 
 
 def giving(*predictors: Predictor | Exception) -> Loader:
