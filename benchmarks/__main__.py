@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.errors import BenchError
+from benchmarks.interruption import INTERRUPTED, end_when_told
 from benchmarks.options import parse_options
 from benchmarks.plot import draw
 from benchmarks.suite import Suite
@@ -17,6 +18,7 @@ from benchmarks.work_folder import work_folder
 def main() -> int:
     """Run what the command line asks for."""
     options = parse_options()
+    end_when_told()
     failure = ""
     with work_folder(options.work_dir) as work:
         suite = Suite(options, work)
@@ -25,7 +27,7 @@ def main() -> int:
         except BenchError as error:
             failure = str(error)
         except KeyboardInterrupt:
-            failure = "interrupted"
+            failure = INTERRUPTED
     report = suite.report
     if failure:
         report.notes.append(f"not complete: {failure}")

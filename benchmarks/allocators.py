@@ -18,6 +18,7 @@ from typing import Any, Final
 from benchmarks.bare import BareResult, run_bare, run_process
 from benchmarks.errors import BenchError
 from benchmarks.exports import exports
+from benchmarks.interruption import INTERRUPTED, end_when_told
 from benchmarks.machine import machine_facts
 from benchmarks.models import MODELS
 from benchmarks.table import table
@@ -155,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Measure and print."""
     options = _parser().parse_args()
+    end_when_told()
     names = options.models.split(",")
     chosen = [e for e in environments() if not options.only or e.name in options.only.split(",")]
     facts = machine_facts()
@@ -168,6 +170,9 @@ def main() -> int:
             print("\n" + memory_table(chosen))
     except BenchError as error:
         print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
         return 1
     if options.json:
         rows = [

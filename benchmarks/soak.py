@@ -20,6 +20,7 @@ from benchmarks.drift import Minute, drift, minute_header, minute_line
 from benchmarks.errors import BenchError
 from benchmarks.exports import exports
 from benchmarks.generator import Generator, Outcome
+from benchmarks.interruption import INTERRUPTED, end_when_told
 from benchmarks.machine import machine_facts
 from benchmarks.models import MODELS
 from benchmarks.options import add_server_options
@@ -134,10 +135,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     """Soak, print and write; status 1 when something was no good answer."""
     options = _parser().parse_args()
+    end_when_told()
     try:
         found = run(options)
     except BenchError as error:
         print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
         return 1
     if options.json:
         path: Path = options.json
