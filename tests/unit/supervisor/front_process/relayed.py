@@ -10,11 +10,15 @@ from typing import cast
 
 from supervisor.access.caller import Caller
 from supervisor.front_process.relay import Relay
-from tests.unit.supervisor.http.client import Client
+from tests.unit.supervisor.http.client import PATH, Client, http, numbers, y_of
 from tests.unit.supervisor.http.loops import until
 from tests.unit.supervisor.http.site import Site, Watched, site
 
 HandOver = Callable[[socket.socket], None]
+LIVE = http("GET", "/v2/health/live")
+SLOW = f"{PATH}?slow"
+Y1 = y_of(numbers(1)).ravel().tolist()
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Peer:
