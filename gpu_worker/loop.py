@@ -24,6 +24,7 @@ from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import LinkFds, Status
 from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
+from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
 from gpu_worker.request import Request, request_of
 from gpu_worker.responder import Responder
@@ -86,7 +87,7 @@ class Loop:
             case messages.Unload():
                 with lowered(self._nice):
                     self._give_up()
-                self._control.send(messages.Unloaded())
+                self._control.send(messages.Unloaded(private_bytes()))
             case messages.SpaceFreed():
                 pass  # for a link that was detached meanwhile
             case _:

@@ -27,6 +27,7 @@ from supervisor.workers.environment import worker_environment
 from supervisor.workers.events import WorkerEvents
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
+from supervisor.workers.renewal import Renewal
 from supervisor.workers.start import new_process
 from supervisor.workers.topology import place
 
@@ -77,6 +78,7 @@ async def build(settings: Settings, kept: KeptArena | None) -> Parts:
         spawn,
         settings.hang_timeout_ms / 1000,
         settings.start_timeout_ms / 1000,
+        Renewal(settings.worker_growth_mb * _MB),
     )
     fronts = Fronts(settings, pool)
     watcher: Watcher | None = None

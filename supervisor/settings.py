@@ -89,6 +89,13 @@ class Settings(AccessSettings):
         "memory of workers; tuned: glibc keeps large buffers, in huge pages; system: as found",
         choices=("tuned", "system"),
     )
+    worker_growth_mb: int = setting(
+        256,
+        "a worker that keeps so much more memory than after its first version gives its place to a "
+        "new one; 0: never",
+        low=0,
+        high=1_000_000,
+    )
     worker_cpus: str = setting(
         "",
         "cores for workers: a list such as 0-7,16, or one per device separated by semicolons, or "

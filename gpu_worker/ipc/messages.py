@@ -176,7 +176,9 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Unloaded:
-    """The worker holds no version."""
+    """The worker holds no version; `memory_bytes` is the memory of its own that is left."""
+
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

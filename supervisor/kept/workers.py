@@ -23,6 +23,8 @@ class KeptWorker:
     state: str
     load_id: int
     idle_bytes: int
+    emptied_bytes: int
+    grown_bytes: int
     version_bytes: int
     device_bytes: int
     unloading: int

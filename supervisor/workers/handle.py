@@ -54,6 +54,8 @@ class WorkerHandle(WorkerPort):
         self.state = WorkerState.STARTING
         self.refusal = ""
         self.idle_bytes = 0  # of memory of its own, without a version
+        self.emptied_bytes = 0  # the same, when it had given up its first version
+        self.grown_bytes = 0  # by which it has more by now, without a version
         self.version_bytes = 0  # that the last version loaded took at most
         self.device_bytes = 0  # of the device that its versions took; its process keeps them
         self.unloading = 0  # versions that it has been told to give up and still holds
@@ -150,8 +152,9 @@ class WorkerHandle(WorkerPort):
         rings, submissions, completions = self.link_fds()
         return KeptWorker(
             self.number, self.pid, self.device_index, self.device, self.device_name,
-            self.framework, self.state.value, self.load_id, self.idle_bytes, self.version_bytes,
-            self.device_bytes, self.unloading, self.answered, self.stale, self.marks,
+            self.framework, self.state.value, self.load_id, self.idle_bytes, self.emptied_bytes,
+            self.grown_bytes, self.version_bytes, self.device_bytes, self.unloading,
+            self.answered, self.stale, self.marks,
             rings, submissions, completions, self._control.sock.fileno(),
         )  # fmt: skip
 
@@ -160,6 +163,7 @@ class WorkerHandle(WorkerPort):
         self.device_name, self.framework = kept.device_name, kept.framework
         self.state, self.load_id = WorkerState(kept.state), kept.load_id
         self.idle_bytes, self.version_bytes = kept.idle_bytes, kept.version_bytes
+        self.emptied_bytes, self.grown_bytes = kept.emptied_bytes, kept.grown_bytes
         self.device_bytes, self.unloading = kept.device_bytes, kept.unloading
         self.answered, self.stale = kept.answered, kept.stale
         self.marks.add(kept.marks)
@@ -232,6 +236,8 @@ class WorkerHandle(WorkerPort):
                 self._events.worker_needs_space(self, front)
             case messages.Unloaded():
                 self.unloading -= 1
+                self.emptied_bytes = self.emptied_bytes or message.memory_bytes
+                self.grown_bytes = message.memory_bytes - self.emptied_bytes
                 self._events.worker_changed(self)
             case _:
                 raise ProtocolError(f"a supervisor does not take {message}")

@@ -8,7 +8,7 @@ supervisor's event loop.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -19,6 +19,7 @@ from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError
 from supervisor.workers.events import Holder, WorkerEvents, WorkerState
 from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.renewal import Renewal
 from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class WorkerPool:
         spawn: Spawn,
         hang_timeout_s: float,
         start_timeout_s: float,
+        renewal: Renewal,
     ) -> None:
         self.devices = tuple(devices)
         self.workers: list[WorkerHandle] = []
@@ -54,10 +56,11 @@ class WorkerPool:
         self.on_needs_space: NeedsSpace = lambda *_: None
         self.has_answered: Callable[[WorkerHandle], bool] = lambda worker: worker.answered > 0
         self._spawn = spawn
+        self._renewal = renewal
         self._hang_timeout_s = hang_timeout_s
         self._start_timeout_s = start_timeout_s
         self._demand = [0] * len(devices)
-        self._exits: list[list[Exit]] = [[] for _ in devices]
+        self._exits = [deque[Exit](maxlen=_REMEMBERED_EXITS) for _ in devices]
         self._respawns: dict[int, asyncio.TimerHandle] = {}
         self._starting: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,16 +112,16 @@ class WorkerPool:
     def _level(self, device_index: int) -> None:
         if self._stopping:
             return
-        present = self.on_device(device_index)
-        missing = self._demand[device_index] - len(present) - self._starting[device_index]
-        for worker in present[::-1]:
+        present, wanted = self.on_device(device_index), self._demand[device_index]
+        for worker in self._renewal.done_with(present, wanted):
+            self._let_go(worker)
+        lasting = self._renewal.lasting(present)
+        missing = wanted - len(lasting) - self._starting[device_index]
+        for worker in lasting[::-1]:
             if missing >= 0:
                 break
             if worker.state is WorkerState.IDLE:
-                self.workers.remove(worker)
-                stop = asyncio.ensure_future(worker.stop(10.0))
-                self._leaving.add(stop)
-                stop.add_done_callback(self._leaving.discard)
+                self._let_go(worker)
                 missing += 1
         if missing <= 0 or device_index in self._respawns:
             return
@@ -133,10 +136,16 @@ class WorkerPool:
         for _ in range(missing):
             self._begin(device_index)
 
+    def _let_go(self, worker: WorkerHandle) -> None:
+        self.workers.remove(worker)
+        stop = asyncio.ensure_future(worker.stop(10.0))
+        self._leaving.add(stop)
+        stop.add_done_callback(self._leaving.discard)
+
     def _respawn(self, device_index: int) -> None:
         del self._respawns[device_index]
-        present = len(self.on_device(device_index)) + self._starting[device_index]
-        if present < self._demand[device_index]:
+        lasting = len(self._renewal.lasting(self.on_device(device_index)))
+        if lasting + self._starting[device_index] < self._demand[device_index]:
             self._begin(device_index)
         self._level(device_index)
 
@@ -213,6 +222,8 @@ class WorkerPool:
         """Wake whoever waits for a spare."""
         if worker.state is WorkerState.IDLE:
             log.debug("worker is idle", worker=worker.number, pid=worker.pid)
+        if self._renewal.note(worker):
+            self._level(worker.device_index)
         self._tell()
 
     def worker_needs_space(self, worker: WorkerHandle, front: int) -> None:
@@ -222,6 +233,7 @@ class WorkerPool:
     def worker_ended(self, worker: WorkerHandle) -> None:
         """Forget a dead worker, have its requests sent again, see to its replacement."""
         self._overdue.discard(worker)
+        self._renewal.forget(worker)
         self.refused = worker.start_error() or self.refused
         expected = worker not in self.workers
         if not expected:
@@ -241,9 +253,7 @@ class WorkerPool:
             self._level(worker.device_index)
 
     def _note_exit(self, device_index: int, kind: ExitKind) -> None:
-        exits = self._exits[device_index]
-        exits.append(Exit(self._loop.time(), kind))
-        del exits[:-_REMEMBERED_EXITS]
+        self._exits[device_index].append(Exit(self._loop.time(), kind))
 
     def _tell(self) -> None:
         done, self._changed = self._changed, self._loop.create_future()

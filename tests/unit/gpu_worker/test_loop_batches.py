@@ -176,4 +176,4 @@ def test_requests_that_wait_when_a_load_comes_are_stale(start_batches: StartBatc
     assert worker.answers()[0].completion.status == Status.STALE
     worker.control.send(messages.Unload())
     assert [answer.completion.status for answer in worker.answers(2)] == [Status.STALE] * 2
-    assert worker.message() == messages.Unloaded()
+    assert isinstance(worker.message(), messages.Unloaded)

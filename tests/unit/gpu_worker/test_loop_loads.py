@@ -211,7 +211,9 @@ def test_an_unload_gives_the_version_up(start: Start) -> None:
     del predictor
     worker.load(1)
     worker.control.send(messages.Unload())
-    assert worker.message() == messages.Unloaded()
+    unloaded = worker.message()
+    assert isinstance(unloaded, messages.Unloaded)
+    assert unloaded.memory_bytes > 1 << 20
     assert gone() is None
     assert worker.infer(load_id=1).completion.status == Status.STALE
     worker.load(2)

@@ -29,6 +29,7 @@ from supervisor.lifecycle.room import Claim, Room
 from supervisor.repository.model_settings import parse_model_settings
 from supervisor.settings import Settings
 from supervisor.workers.pool import WorkerPool
+from supervisor.workers.renewal import Renewal
 
 GB = 1 << 30
 
@@ -40,7 +41,7 @@ async def main(policy, devices, taken_gb):
         model_repository=Path("/"), device=devices, memory_reserve_mb=1024,
         when_memory_is_short=policy,
     )
-    pool = WorkerPool(settings.devices(), never, 60.0, 60.0)
+    pool = WorkerPool(settings.devices(), never, 60.0, 60.0, Renewal(0))
     model = Model("m", Dispatcher("m", RequestArena.create(1 << 20, 1 << 18)))
     model.footprint.taken.append(Taken(1, 0, int(taken_gb) * GB))
     lanes = Lanes({"m": model}, settings, pool, Fronts(settings, pool), lambda: None)
