@@ -17,6 +17,7 @@ from tests.conftest import SHARED_MEMORY, Models
 from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
 from tests.load import Load
+from tests.processes import living
 
 Serve = Callable[..., Server]
 
@@ -161,7 +162,7 @@ def test_a_killed_supervisor_takes_all_fronts_along(
     with Load(server.port, {"v1": mlp_outputs(models.mlp(1))}) as load:
         load.wait_answers(10)
         server.kill()
-        wait_for(lambda: not any(child.is_running() for child in children), "nothing is left", 2)
+        wait_for(lambda: not living(children), "nothing is left", 2)
     assert set(SHARED_MEMORY.iterdir()) == before
 
 

@@ -16,6 +16,7 @@ from tests.conftest import SHARED_MEMORY, Models
 from tests.expected import mlp_outputs
 from tests.harness import FRONTS, Repository, Server, mlp_request, wait_for
 from tests.load import Load
+from tests.processes import alive
 
 Serve = Callable[..., Server]
 
@@ -83,10 +84,6 @@ def has_worked(pid: int, seconds: float = 0.05) -> Callable[[], bool]:
 
 def gone(pid: int) -> Callable[[], bool]:
     return lambda: not psutil.pid_exists(pid)
-
-
-def alive(process: psutil.Process) -> bool:
-    return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_worker_killed_in_the_middle_of_a_run_loses_nothing(

@@ -18,6 +18,7 @@ from tests.expected import mlp_outputs
 from tests.harness import FRONTS, Repository, Server, mlp_request, wait_for
 from tests.load import Load
 from tests.posts import Posts
+from tests.processes import living
 
 Serve = Callable[..., Server]
 
@@ -191,7 +192,7 @@ def test_sigterm_after_sigusr2_stops_the_server_in_order(
     time.sleep(pause_s)  # on trial, or in the middle of it: whatever it is then
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(40) == 0
-    assert not any(child.is_running() for child in children)
+    assert living(children) == []
 
 
 def test_workers_still_die_with_the_supervisor(
@@ -202,7 +203,7 @@ def test_workers_still_die_with_the_supervisor(
     assert server.upgrade()["phase"] == "done"
     children = server.children()
     server.process.kill()
-    wait_for(lambda: not any(child.is_running() for child in children), "all have gone with it")
+    wait_for(lambda: not living(children), "all have gone with it")
 
 
 @pytest.mark.skipif(FRONTS > 1, reason="starts two fronts itself")
