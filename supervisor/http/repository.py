@@ -72,7 +72,9 @@ class RepositoryHandlers:
     async def unload(self, request: web.BaseRequest, model: str) -> web.StreamResponse:
         """Take a model out of service until it is loaded again."""
         await read_object(request)
-        self._manager.unload(model)
+        # Once this is answered no front answers for the model.
+        async with self._fronts.held(self._manager.model(model).dispatcher):
+            self._manager.unload(model)
         return answer_json({"name": model, "unload": True})
 
     async def statistics(

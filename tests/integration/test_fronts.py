@@ -155,6 +155,22 @@ def test_models_that_come_and_go_are_known_to_all(server: Server, models: Models
         assert server.infer("other", mlp_request()).headers["X-Model-Generation"] == "2"
 
 
+def test_once_an_unload_is_answered_no_front_answers_for_the_model(server: Server) -> None:
+    body = json.dumps(mlp_request()).encode()
+    with connections(server, 12) as opened:
+        for _ in range(5):
+            wait_for(lambda: {_status(one, body) for one in opened} == {200}, "it serves")
+            assert server.post("/v2/repository/models/mlp/unload", {}).status == 200
+            assert {_status(one, body) for one in opened} == {503}
+            assert server.post("/v2/repository/models/mlp/load", {}).status == 200
+
+
+def _status(connection: http.client.HTTPConnection, body: bytes) -> int:
+    response = infer(connection, body)
+    response.read()
+    return response.status
+
+
 def test_a_stop_ends_all_of_them_and_idle_connections(server: Server) -> None:
     children = server.children()
     with connections(server, 24) as opened:
