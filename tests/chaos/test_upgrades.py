@@ -21,6 +21,7 @@ from tests.posts import Posts
 from tests.processes import living
 
 Serve = Callable[..., Server]
+MOST_UPGRADES = 20
 
 
 def worker_pids(server: Server) -> list[int]:
@@ -60,6 +61,11 @@ def under_load(
     load.seen.assert_clean()
 
 
+def carried(server: Server) -> int:
+    """Count the requests that one program has taken over from another."""
+    return sum(line["requests"] for line in server.logged("the new program takes over"))
+
+
 def test_sigusr2_under_load_loses_nothing_and_keeps_the_workers(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
@@ -70,9 +76,12 @@ def test_sigusr2_under_load_loses_nothing_and_keeps_the_workers(
         server.process.send_signal(signal.SIGUSR2)
         assert server.wait_upgraded(1)["phase"] == "done"
         load.wait_answers(200)
-        after = server.admin("mlp")
-        assert server.upgrade()["phase"] == "done"
-        load.wait_answers(200)
+        after, upgrades = server.admin("mlp"), 1
+        while upgrades < 2 or not carried(server):  # a request under way in that very moment
+            assert upgrades < MOST_UPGRADES, "no request was under way in the moment of any"
+            assert server.upgrade()["phase"] == "done"
+            upgrades += 1
+            load.wait_answers(200)
         assert worker_pids(server) == pids
         repository.publish("mlp", "v3", folder_of(models, 3))
         server.wait_serving("mlp", "v3")
@@ -83,9 +92,7 @@ def test_sigusr2_under_load_loses_nothing_and_keeps_the_workers(
     assert after["serving"]["requests"] >= before["serving"]["requests"] + 200
     assert worker_pids(server) == pids
     assert server.post("/admin/models/mlp/rollback").json()["version"] == "v2"
-    assert len(server.logged("Upgraded from")) == 2
-    carried = [line["requests"] for line in server.logged("the new program takes over")]
-    assert max(carried) > 0, "no request was under way in the moment of any upgrade"
+    assert len(server.logged("Upgraded from")) == upgrades
 
 
 def test_many_upgrades_leave_nothing_behind(
