@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.harness import ROOT, Repository, Server
-from tests.processes import living
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -103,7 +102,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     finally:
         for server in servers:
             server.kill()
-    assert living(children) == []
+    assert [child for child in children if child.is_running()] == []
     assert set(SHARED_MEMORY.iterdir()) == before
 
 

@@ -10,7 +10,6 @@ from tests.conftest import Models
 from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
 from tests.load import Load
-from tests.processes import living
 
 Serve = Callable[..., Server]
 
@@ -123,7 +122,7 @@ def test_sigterm_finishes_what_is_under_way_and_exits_0(
     # What was accepted was answered; afterwards nobody listens.
     assert load.seen.wrong == []
     assert all("Cannot connect" in error or "Disconnected" in error for error in load.seen.errors)
-    assert living(children) == []
+    assert not any(child.is_running() for child in children)
 
 
 def test_versions_that_come_faster_than_they_load_do_not_keep_each_other_from_serving(

@@ -199,7 +199,7 @@ def test_sigterm_after_sigusr2_stops_the_server_in_order(
     time.sleep(pause_s)  # on trial, or in the middle of it: whatever it is then
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(40) == 0
-    assert living(children) == []
+    assert not any(child.is_running() for child in children)
 
 
 def test_workers_still_die_with_the_supervisor(

@@ -16,7 +16,6 @@ import pytest
 
 from tests.conftest import Models
 from tests.harness import ROOT, Repository, Server, mlp_request, wait_for
-from tests.processes import living
 
 Serve = Callable[..., Server]
 
@@ -179,7 +178,7 @@ def test_a_stop_ends_all_of_them_and_idle_connections(server: Server) -> None:
         assert server.stop() == 0
         for connection in opened:
             assert connection.sock.recv(1) == b""
-    assert living(children) == []
+    assert [child for child in children if child.is_running()] == []
     assert len(server.logged("front ended")) == 2
     assert all("exit status 0" in line["how"] for line in server.logged("front ended"))
 

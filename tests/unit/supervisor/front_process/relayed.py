@@ -124,6 +124,13 @@ class Scripted(Relayed):
         await until(lambda: len(self.peers) == count)
         return self.peers[-1]
 
+    async def asked(self, client: Client, count: int = 1) -> Peer:
+        """Have the client ask for what the supervisor has; gives the line it was read from."""
+        client.writer.write(LIVE)
+        peer = await self.peer(count)
+        await peer.read(len(LIVE))
+        return peer
+
 
 @contextlib.asynccontextmanager
 async def scripted() -> AsyncIterator[Scripted]:

@@ -31,9 +31,7 @@ async def test_who_goes_is_seen_to_go_by_the_supervisor() -> None:
 async def test_who_goes_in_the_middle_of_an_answer_or_before_the_line_is_there() -> None:
     async with scripted() as front:
         client = await front.near.client()
-        client.writer.write(LIVE)
-        peer = await front.peer()
-        await peer.read(len(LIVE))
+        peer = await front.asked(client)
         await peer.write(OK[:-1])
         assert await client.reader.readexactly(len(OK) - 1) == OK[:-1]
         client.leave()
@@ -71,9 +69,7 @@ async def test_a_supervisor_that_goes_in_the_middle_of_an_answer_ends_the_connec
     async with scripted() as front:
         for count, text in enumerate((b"", OK[:10], OK[:-1]), 1):
             client = await front.near.client()
-            client.writer.write(LIVE)
-            peer = await front.peer(count)
-            await peer.read(len(LIVE))
+            peer = await front.asked(client, count)
             await peer.write(text)
             peer.close()
             assert await client.ended() == text
@@ -84,9 +80,7 @@ async def test_the_last_answer_is_the_last_one() -> None:
     async with scripted() as front:
         front.near.serve()
         client = await front.near.client()
-        client.writer.write(LIVE)
-        peer = await front.peer()
-        await peer.read(len(LIVE))
+        peer = await front.asked(client)
         last = OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         await peer.write(last)
         assert (await client.answer()).body == b"ok"
@@ -173,9 +167,7 @@ async def test_bytes_that_answer_nothing_do_not_reach_the_client() -> None:
     async with scripted() as front:
         front.near.serve()
         client = await front.near.client()
-        client.writer.write(LIVE)
-        peer = await front.peer()
-        await peer.read(len(LIVE))
+        peer = await front.asked(client)
         await peer.write(OK)
         assert (await client.answer()).body == b"ok"
         await peer.write(OK)
@@ -191,9 +183,7 @@ async def test_bytes_that_answer_nothing_do_not_reach_the_client() -> None:
 async def test_a_line_that_says_too_much_takes_no_further_request_with_it() -> None:
     async with scripted() as front:
         client = await front.near.client()
-        client.writer.write(LIVE)
-        peer = await front.peer()
-        await peer.read(len(LIVE))
+        peer = await front.asked(client)
         await peer.write(OK)
         assert (await client.answer()).body == b"ok"
         line = front.relay_of(client)._line  # noqa: SLF001 - before the loop tells of its end
