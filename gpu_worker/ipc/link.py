@@ -19,14 +19,15 @@ from typing import Final, NamedTuple, Self
 
 from gpu_worker.ipc.doorbell import Doorbell
 from gpu_worker.ipc.response_ring import ResponseRing, span_of
-from gpu_worker.ipc.ring import LINE, DescriptorRing, RingFull, ring_size
+from gpu_worker.ipc.ring import LINE, DescriptorRing, ring_size
 from gpu_worker.ipc.segment import Segment
 
 RING_CAPACITY: Final = 256  # more than any worker's credit, so that a ring is never the limit
 SOLO: Final = 1 << 63  # in the word `load_id`: run this request alone, it may have ended a worker
 _RUNNING_BYTES: Final = LINE * (1 + RING_CAPACITY * 8 // LINE)
 STATUS_MASK: Final = 0xFF
-_LEADS: Final = 0x100
+LEADS: Final = 0x100
+_named: Final = tuple.__new__  # of words; calling the class takes three times as long
 _ROWS_SHIFT: Final = 16
 
 
@@ -79,7 +80,7 @@ class Completion(NamedTuple):
     @property
     def leads(self) -> bool:
         """Say whether this is the first answer of its execution, to count executions by."""
-        return bool(self.outcome & _LEADS)
+        return bool(self.outcome & LEADS)
 
     @property
     def batch_rows(self) -> int:
@@ -89,7 +90,7 @@ class Completion(NamedTuple):
 
 def outcome_of(status: Status, batch_rows: int, *, leads: bool) -> int:
     """Put a status and what is known of its execution into one word."""
-    return status | (_LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
+    return status | (LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
 
 
 @dataclass(slots=True)
@@ -196,13 +197,8 @@ class SupervisorEnd:
             RingFull: there is no room for all of them; none was published.
 
         """
-        ring = self._layout.submissions
-        used = len(ring) + len(submissions)
-        if used > RING_CAPACITY:
-            raise RingFull
+        used = self._layout.submissions.publish(submissions)
         self.marks.submissions = max(self.marks.submissions, used)
-        for submission in submissions:
-            ring.publish(submission)
         self.submission_bell.ring(len(submissions))
 
     def completions(self) -> list[Completion]:
@@ -210,7 +206,7 @@ class SupervisorEnd:
         count = self.completion_bell.answer()
         if not count:
             return []
-        completions = [Completion(*words) for words in self._layout.completions.take(count)]
+        completions = [_named(Completion, words) for words in self._layout.completions.take(count)]
         self.marks.note(completions)
         return completions
 
@@ -242,7 +238,7 @@ class WorkerEnd:
         count = self.submission_bell.answer()
         if not count:
             return []
-        return [Submission(*words) for words in self._layout.submissions.take(count)]
+        return [_named(Submission, words) for words in self._layout.submissions.take(count)]
 
     def run(self, request_ids: Sequence[int]) -> None:
         """Say which requests are being run, for the supervisor to read should this process die."""
@@ -254,7 +250,7 @@ class WorkerEnd:
 
     def complete(self, completions: Sequence[Completion]) -> None:
         """Publish answers and ring once for all of them."""
-        self._layout.completions.publish_all(completions)
+        self._layout.completions.publish(completions)
         self._completion_bell.ring(len(completions))
 
     def close(self) -> None:

@@ -50,22 +50,8 @@ class DescriptorRing:
         """Count the descriptors published and not yet taken."""
         return self._words[_HEAD] - self._words[_TAIL]
 
-    def publish(self, descriptor: Sequence[int]) -> None:
-        """Write one descriptor of `WORDS` words, then move the head.
-
-        Raises:
-            RingFull: there is no free place.
-
-        """
-        words = self._words
-        head = words[_HEAD]
-        if head - words[_TAIL] >= self._capacity:
-            raise RingFull
-        _DESCRIPTOR.pack_into(self._memory, _FIRST + (head & self._mask) * LINE, *descriptor)
-        words[_HEAD] = head + 1
-
-    def publish_all(self, descriptors: Sequence[Sequence[int]]) -> None:
-        """Write descriptors, then move the head once.
+    def publish(self, descriptors: Sequence[Sequence[int]]) -> int:
+        """Write descriptors, then move the head once; gives how many wait in the ring then.
 
         Raises:
             RingFull: there is no room for all of them; none was published.
@@ -73,11 +59,13 @@ class DescriptorRing:
         """
         words, memory, mask = self._words, self._memory, self._mask
         head = words[_HEAD]
-        if head + len(descriptors) - words[_TAIL] > self._capacity:
+        waiting = head + len(descriptors) - words[_TAIL]
+        if waiting > self._capacity:
             raise RingFull
         for number, descriptor in enumerate(descriptors, head):
             _DESCRIPTOR.pack_into(memory, _FIRST + (number & mask) * LINE, *descriptor)
         words[_HEAD] = head + len(descriptors)
+        return waiting
 
     def take(self, count: int) -> list[tuple[int, ...]]:
         """Take exactly `count` descriptors, as many as the doorbell said.

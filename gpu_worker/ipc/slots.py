@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gpu_worker.ipc.tensors import ALIGNMENT
@@ -28,10 +28,12 @@ class Slot:
     """A piece of the arena lent to one request.
 
     `reuse` counts what the arena has lent; a descriptor that carries another figure is stale.
+    `home` is where slots of its size wait that have just come back.
     """
 
     offset: int
     size: int
+    home: list[Slot] = field(repr=False, compare=False)
     reuse: int = 0
     lent: bool = False
 
@@ -85,7 +87,7 @@ def _sizes(block: int) -> list[int]:
 class _Zone:
     """`count` blocks from `base`. A level is a place in `sizes`.
 
-    `_free` holds offsets of what has been made as whole as it can be, `_kept` slots that have just
+    `_free` holds offsets of what has been made as whole as it can be, `kept` slots that have just
     come back: taking and giving them back costs no halving and no joining.
     """
 
@@ -95,7 +97,7 @@ class _Zone:
         self.block = block
         self.sizes = _sizes(block)
         self._free: list[dict[int, None]] = [{} for _ in self.sizes]
-        self._kept: list[list[Slot]] = [[] for _ in self.sizes]
+        self.kept: list[list[Slot]] = [[] for _ in self.sizes]
         whole = self._free[-1]
         for number in reversed(range(count)):  # the last one in is the first one out
             whole[base + number * block] = None
@@ -103,13 +105,13 @@ class _Zone:
     def take(self, needed: int) -> Slot | None:
         """Give a free slot of at least `needed` bytes, which the zone's blocks have."""
         level = bisect_left(self.sizes, needed)
-        kept = self._kept[level]
+        kept = self.kept[level]
         if kept:
             return kept.pop()
         offset = self._carve(level)
         if offset is None and self._join_kept():
             offset = self._carve(level)
-        return None if offset is None else Slot(offset, self.sizes[level])
+        return None if offset is None else Slot(offset, self.sizes[level], kept)
 
     def take_at(self, offset: int, size: int) -> Slot | None:
         """Give this very slot; None where it is not free."""
@@ -122,17 +124,12 @@ class _Zone:
             if start in self._free[upper]:
                 del self._free[upper][start]
                 self._halve(start, upper, level, offset)
-                return Slot(offset, size)
+                return Slot(offset, size, self.kept[level])
         return None
 
-    def give_back(self, slot: Slot) -> None:
-        """Take a slot back."""
-        level = self.sizes.index(slot.size)
-        kept = self._kept[level]
-        if len(kept) < _KEPT:
-            kept.append(slot)
-        else:
-            self._join(slot.offset, level)
+    def join(self, slot: Slot) -> None:
+        """Take a slot back that is not kept as it is."""
+        self._join(slot.offset, self.sizes.index(slot.size))
 
     def _start(self, offset: int, level: int) -> int:
         """Say where the piece of a level begins that `offset` lies in."""
@@ -171,7 +168,7 @@ class _Zone:
     def _join_kept(self) -> bool:
         """Free what is kept; gives whether there was any."""
         found = False
-        for level, kept in enumerate(self._kept):
+        for level, kept in enumerate(self.kept):
             for slot in kept:
                 self._join(slot.offset, level)
                 found = True
@@ -210,8 +207,8 @@ class SlotAllocator:
             if zone.block >= needed:
                 slot = zone.take(needed)
                 if slot is not None:
-                    slot.reuse = self._lends = self._lends + 1
-                    self._lend(slot)
+                    self._lends += 1
+                    self._lend(slot, self._lends)
                     return slot
         return None
 
@@ -228,16 +225,15 @@ class SlotAllocator:
                 slot = zone.take_at(offset, size)
         if slot is None:
             raise ValueError(f"the slot of {size} bytes at {offset} cannot be lent again")
-        slot.reuse = reuse
         self._lends = max(self._lends, reuse)
-        self._lend(slot)
+        self._lend(slot, reuse)
         return slot
 
-    def _lend(self, slot: Slot) -> None:
-        slot.lent = True
-        self.lent_bytes += slot.size
+    def _lend(self, slot: Slot, reuse: int) -> None:
+        slot.reuse, slot.lent = reuse, True
+        lent = self.lent_bytes = self.lent_bytes + slot.size
         self.lent_slots += 1
-        self.high_water_bytes = max(self.high_water_bytes, self.lent_bytes)
+        self.high_water_bytes = max(self.high_water_bytes, lent)
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back.
@@ -249,9 +245,9 @@ class SlotAllocator:
         if not slot.lent:
             raise ValueError(f"the slot at {slot.offset} is not lent")
         slot.lent = False
-        for zone in self._zones:
-            if slot.offset < zone.end:
-                zone.give_back(slot)
-                break
+        if len(slot.home) < _KEPT:
+            slot.home.append(slot)
+        else:
+            next(zone for zone in self._zones if slot.offset < zone.end).join(slot)
         self.lent_bytes -= slot.size
         self.lent_slots -= 1

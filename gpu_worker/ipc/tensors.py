@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any, Final
 
@@ -143,6 +144,7 @@ def align(offset: int) -> int:
     return (offset + ALIGNMENT - 1) & -ALIGNMENT
 
 
+@cache
 def table_size(count: int) -> int:
     """Give the bytes that a table of `count` tensors may need, whatever their rank (aligned)."""
     return align(_HEADER.size + count * (_ENTRY.size + 8 * MAX_RANK))

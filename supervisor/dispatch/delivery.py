@@ -5,12 +5,11 @@ Owns the way from one to the other. Runs on the event loop of every front.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.request import InferRequest
+from supervisor.workers.events import Answered
 from supervisor.workers.port import WorkerPort
 
 
@@ -20,18 +19,12 @@ class Delivery:
     def __init__(self, find: Callable[[str], Dispatcher | None]) -> None:
         self._find = find
 
-    def completed(
-        self, worker: WorkerPort, request: InferRequest, completion: Completion, data: memoryview
-    ) -> None:
-        """Deliver one answer; `data` is gone when this returns."""
+    def answered(self, worker: WorkerPort, answers: Sequence[Answered]) -> None:
+        """Deliver answers, whose bytes are gone when this returns; there may be credit again."""
         lane = worker.lane
         if isinstance(lane, Lane) and (dispatcher := self._find(lane.model)) is not None:
-            dispatcher.completed(lane, request, completion, data)
-
-    def pumped(self, worker: WorkerPort) -> None:
-        """Take note that there may be credit again."""
-        lane = worker.lane
-        if isinstance(lane, Lane) and (dispatcher := self._find(lane.model)) is not None:
+            for request, completion, data in answers:
+                dispatcher.completed(lane, request, completion, data)
             dispatcher.pump()
             lane.note_idle()
 

@@ -67,7 +67,7 @@ class Lane:
 
     def note_idle(self) -> None:
         """Tell whoever waits for the drain, once nothing is left."""
-        if not self.waiting and not self.in_flight:
+        if not self.idle.is_set() and not self.waiting and not self.in_flight:
             self.idle.set()
 
     async def drained(self) -> None:

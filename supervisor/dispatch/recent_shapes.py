@@ -19,13 +19,11 @@ class RecentShapes:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[Shapes, None] = OrderedDict()
-        self._latest: Shapes = ()
+        self.latest: Shapes = ()  # most often that of the next request, too
 
     def note(self, shapes: Shapes) -> None:
         """Take note of a request's input shapes, in the contract's order."""
-        if shapes is self._latest:
-            return
-        self._latest = shapes
+        self.latest = shapes
         if shapes in self._seen:
             self._seen.move_to_end(shapes)
             return

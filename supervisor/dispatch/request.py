@@ -90,7 +90,7 @@ class InferRequest:
         """Make a request that is enqueued now and is to be answered within `limit_s`."""
         now_ns = time.monotonic_ns()
         return cls(
-            next_id(),
+            next(_ids),
             slot,
             length,
             contract,

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from gpu_worker.ipc.link import Completion
+from gpu_worker.ipc.link import LEADS, Completion
+from supervisor.dispatch.latency import Latency
 from supervisor.dispatch.request import InferRequest
-from supervisor.metrics.histogram import LATENCY_BOUNDS, ROW_BOUNDS, Histogram
-
-STAGES: Final = ("queue", "batch_wait", "inference", "total")
-_histogram = partial(Histogram, LATENCY_BOUNDS)
+from supervisor.metrics.histogram import ROW_BOUNDS, Histogram
 
 
 @dataclass(slots=True)
@@ -32,38 +29,6 @@ class BatchStatistics:
         self.count += other.count
         self.infer_ns += other.infer_ns
         self.output_ns += other.output_ns
-
-
-@dataclass(slots=True)
-class Latency:
-    """Where the time of answered requests went.
-
-    `queue` is from admission to the submission to a worker, `batch_wait` from there to the start of
-    the execution, `inference` its duration, `total` from admission to the answer's arrival.
-    """
-
-    queue: Histogram = field(default_factory=_histogram)
-    batch_wait: Histogram = field(default_factory=_histogram)
-    inference: Histogram = field(default_factory=_histogram)
-    total: Histogram = field(default_factory=_histogram)
-
-    def stage(self, name: str) -> Histogram:
-        """Give one of `STAGES`."""
-        return getattr(self, name)  # type: ignore[no-any-return]  # all of them are histograms
-
-    def add(self, other: Latency) -> None:
-        """Count what another one has counted."""
-        for name in STAGES:
-            self.stage(name).add(other.stage(name))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give a JSON-ready form."""
-        return {name: self.stage(name).to_dict() for name in STAGES}
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Self:
-        """Read what `to_dict` gave."""
-        return cls(*(Histogram.from_dict(LATENCY_BOUNDS, value[name]) for name in STAGES))
 
 
 @dataclass(slots=True)
@@ -94,11 +59,13 @@ class VersionStatistics:
         self.success_count += 1
         self.output_ns += output_ns
         latency = self.calm if enqueued_ns >= calm_since_ns else self.reloading
-        latency.queue.note(submitted_ns - enqueued_ns)
-        latency.batch_wait.note(started_ns - submitted_ns)
-        latency.inference.note(infer_ns)
-        latency.total.note(time.monotonic_ns() - enqueued_ns)
-        if completion.leads:
+        latency.note(
+            submitted_ns - enqueued_ns,
+            started_ns - submitted_ns,
+            infer_ns,
+            time.monotonic_ns() - enqueued_ns,
+        )
+        if completion.outcome & LEADS:
             self.execution_count += 1
             self.last_inference_ms = time.time_ns() // 1_000_000
             batch = self.batches.get(completion.batch_rows)

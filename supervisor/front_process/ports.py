@@ -8,16 +8,16 @@ the front's event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 
-from gpu_worker.ipc.link import Completion, RingMarks, SupervisorEnd
+from gpu_worker.ipc.link import RingMarks, SupervisorEnd
 from supervisor.dispatch.delivery import Delivery
 from supervisor.dispatch.dispatcher import Dispatcher
-from supervisor.dispatch.request import InferRequest
 from supervisor.fronts import messages
+from supervisor.workers.events import Answered
 from supervisor.workers.port import WorkerPort
 from supervisor.workers.tally import WorkerTally
 
@@ -96,15 +96,9 @@ class Ports:
 
     # What ports tell
 
-    def worker_completed(
-        self, worker: WorkerPort, request: InferRequest, completion: Completion, data: memoryview
-    ) -> None:
-        """Pass an answer on."""
-        self._delivery.completed(worker, request, completion, data)
-
-    def worker_pumped(self, worker: WorkerPort) -> None:
-        """Pass on that there may be credit."""
-        self._delivery.pumped(worker)
+    def worker_answered(self, worker: WorkerPort, answers: Sequence[Answered]) -> None:
+        """Pass answers on."""
+        self._delivery.answered(worker, answers)
 
     def _look_for_hangs(self) -> None:
         """Tell of workers that hold requests of this front without any sign of progress."""

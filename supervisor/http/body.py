@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Self
 
 from aiohttp import web
@@ -70,6 +71,7 @@ class Body:
             self.arena.slots.give_back(self.take())
 
 
+@lru_cache(maxsize=512)
 def start_of(table_bytes: int, json_length: int) -> int:
     """Say where a body begins, so that binary data behind its JSON starts on a cache line."""
     return align(table_bytes + json_length) - json_length

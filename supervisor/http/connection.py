@@ -137,14 +137,14 @@ class Connection(Movable, asyncio.BufferedProtocol):
             return
         data = bytes(self._scratch[:nbytes])
         if self._elsewhere:
-            if self._detour.open:
+            if self._detour.slow_path is not None:
                 self._seen_ns = time.monotonic_ns()
                 self._head_watch.bytes_went_elsewhere()
                 self._detour.pass_all(data)
             return
         if self._held:
             data = self._held + data
-        waits = self._front.holding and not self._detour.under_way and not self.stays
+        waits = self._front.holding and not self._detour.forward and not self.stays
         if waits or self._exchange.busy or self._choked:
             self._hold(data)
             return
@@ -179,8 +179,9 @@ class Connection(Movable, asyncio.BufferedProtocol):
 
     def _next(self, data: bytes) -> bytes:
         """Take one request, or what there is of it; gives the bytes behind it."""
-        if self._detour.under_way:
-            return self._detour.pass_on(data)
+        detour = self._detour
+        if detour.forward:
+            return detour.pass_on(data)
         end = data.find(_END) + len(_END)
         if end < len(_END):
             if len(data) < LARGEST_HEAD and _FAST.startswith(data[: len(_FAST)]):
@@ -192,7 +193,8 @@ class Connection(Movable, asyncio.BufferedProtocol):
         head = self._front.heads.read(raw_head)
         self._seen_ns = time.monotonic_ns()
         self._requests += 1
-        self._head_watch.head_ended()
+        if self._head_watch.watching:
+            self._head_watch.head_ended()
         if head.length < 0:
             return self._leave(data)
         if self._requests >= self._front.limits.requests > 0 or self._leaving:
@@ -204,12 +206,14 @@ class Connection(Movable, asyncio.BufferedProtocol):
                 rest = self._exchange.begin(head, *found, data, end)
                 if rest is not None:
                     return rest
-        return self._detour.begin(self._transport, self.caller, head, data, end + head.length)
+        return detour.begin(self._transport, self.caller, head, data, end + head.length)
 
     def _is_fast(self, head: Head) -> bool:
         if not head.fast or head.length > self._front.largest_body:
             return False
-        return (head.admitted or self.caller.operator) and self._detour.idle
+        if not (head.admitted or self.caller.operator):
+            return False
+        return self._detour.slow_path is None or self._detour.idle
 
     def _leave(self, data: bytes) -> bytes:
         """Give it to the slow path for good: only aiohttp can tell where a request ends."""
@@ -245,5 +249,5 @@ class Connection(Movable, asyncio.BufferedProtocol):
         if close:
             self._elsewhere = True
             transport.close()
-        elif not self._reading:
+        elif (self._held or self._paused) and not self._reading:
             self._go_on()

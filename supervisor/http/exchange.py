@@ -99,10 +99,10 @@ class Exchange:
         payload[start : start + have] = memoryview(data)[at:end]
         if have < length:
             have += self._client.receive(payload[start + have : start + length])
-        if have == length:
-            self._decode()
-        else:
+        if have < length:
             self._fill(payload[start + have : start + length])
+        else:
+            self._arrived(lane)
         return data[end:]
 
     def _fill(self, missing: memoryview) -> None:
@@ -122,7 +122,7 @@ class Exchange:
             return
         self.filling = None
         self._front.late_bodies.forget(self)
-        self._decode()
+        self._arrived()
 
     def body_is_late(self) -> None:
         """Refuse a body that has not arrived in time."""
@@ -145,17 +145,16 @@ class Exchange:
             )
         )
 
-    def _decode(self) -> None:
-        """Make tensors of a body that has arrived, and queue the request."""
+    def _arrived(self, lane: Lane | None = None) -> None:
+        """Make a request of a body that is there; without `lane` there may have been a switch."""
         body, head, dispatcher = self._body, self._head, self._dispatcher
         assert body is not None
         assert dispatcher is not None
-        if self._front.large_json.is_large(body, head.json_length):
+        if self._front.large_json.is_large(body.length, head.json_length):
             self._task = self._front.spawn(self._decode_elsewhere(body, dispatcher))
             return
         try:
-            lane = dispatcher.lane(head.version)  # a body takes time, there may have been a switch
-            self._submit(dispatcher, lane, body)
+            self._submit(dispatcher, lane or dispatcher.lane(head.version), body)
         except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
             self._fail(error)
 
@@ -177,6 +176,7 @@ class Exchange:
         body: Body,
         header: dict[str, Any] | None = None,
     ) -> None:
+        """Make tensors of a body, and queue the request."""
         codec = self._front.codecs.of(lane)
         plan, arrays = codec.plan(body.view(), self._head.json_length, body.at, header)
         place(body, plan, arrays)
@@ -203,7 +203,7 @@ class Exchange:
         assert plan is not None
         try:
             form = self._front.codecs.of(answer.lane).forms.find(plan, answer)
-            if self._front.large_json.answer_is_large(form, answer):
+            if form.json_outputs and self._front.large_json.answer_is_large(answer):
                 self._task = self._front.spawn(self._write_elsewhere(form, answer.copy()))
                 return
             self._answer(form, answer, {})
@@ -220,11 +220,17 @@ class Exchange:
             self._fail(error)
 
     def _answer(self, form: AnswerForm, answer: InferResult, texts: dict[int, bytes]) -> None:
-        json, data = form.header_json(answer.data, texts), answer.data
-        head = form.fixed_head or form.head(len(json))
+        data, closes = answer.data, self._front.draining or not self._head.keep_alive
+        if form.json_outputs:
+            json = form.header_json(data, texts)
+            head = form.head(len(json))
+        else:
+            head, json = form.fixed_head, form.fixed_json
         answer.lane.statistics.answered += 1
-        parts = [head, self._last_lines(), json, *(data[a:b] for a, b in form.spans)]
-        self._send(parts, 200, answer.lane.version)
+        parts: list[bytes | memoryview] = [head, self._front.last_lines(closes=closes), json]
+        for start, end in form.spans:
+            parts.append(data[start:end])
+        self._send(parts, 200, answer.lane.version, closes=closes)
 
     def _fail(self, error: Exception) -> None:
         """Answer with what went wrong, unless the answer has been given."""
@@ -241,14 +247,9 @@ class Exchange:
         self._dispatcher.ledger.refused(error.status)
         tell_failure(self._head.model, self._head.trace, error)
         head, body = error_parts(error)
-        self._send([head, self._last_lines(), body], error.status)
-
-    def _closes(self) -> bool:
-        return self._front.draining or not self._head.keep_alive
-
-    def _last_lines(self) -> bytes:
-        close = b"Connection: close\r\n" if self._closes() else b""
-        return self._front.date() + close + b"\r\n"
+        closes = self._front.draining or not self._head.keep_alive
+        parts = [head, self._front.last_lines(closes=closes), body]
+        self._send(parts, error.status, closes=closes)
 
     def _note(self, status: int, version: str = "", sent: Sequence[Any] = ()) -> None:
         """Write a line in the access log, which there is."""
@@ -264,11 +265,11 @@ class Exchange:
         assert self._front.spans is not None
         self._front.spans.add(self._head, status, self._begun_ns, self._request, self._dispatcher)
 
-    def _send(self, parts: Sequence[Any], status: int, version: str = "") -> None:
+    def _send(self, parts: Sequence[Any], status: int, version: str = "", *, closes: bool) -> None:
         self.busy = False
         if self._front.access_log is not None:
             self._note(status, version, parts[2:])
         if self._front.spans is not None and self._head.trace:
             self._trace(status)
         self._request = None
-        self._client.send(parts, close=self._closes())
+        self._client.send(parts, close=closes)

@@ -114,7 +114,7 @@ class Front:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._second = 0
-        self._date = b""
+        self._last_lines = b"", b""  # of one that stays open, of one that closes
         self._gone = asyncio.Event()
         self._sweep = self._loop.call_later(limits.sweep_s, self._close_idle)
 
@@ -165,18 +165,22 @@ class Front:
         dispatcher = self.find(head.model)
         if dispatcher is None:
             return None
+        if head.version is None:
+            lane = dispatcher.generations.serving
+            return None if lane is None else (dispatcher, lane)
         try:
             return dispatcher, dispatcher.lane(head.version)
         except RequestError:
             return None
 
-    def date(self) -> bytes:
-        """Give the header `Date`, made anew when the second has changed."""
+    def last_lines(self, *, closes: bool) -> bytes:
+        """Give a head's last lines, the empty one too, made anew when the second has changed."""
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
-        return self._date
+            date = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
+            self._last_lines = date + b"\r\n", date + b"Connection: close\r\n\r\n"
+        return self._last_lines[closes]
 
     def scratch_after(self, length: int) -> memoryview:
         """Give the buffer for the next head of a client that sent a body of this length.

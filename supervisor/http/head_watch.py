@@ -26,13 +26,14 @@ class HeadWatch:
         self._front = front
         self._connection = connection
         self._detour = detour
-        self._begun_before = _NONE  # requests that the slow path had begun when a head began
+        self.watching = False  # a head has begun and not ended
+        self._begun_before = _NONE  # requests that the slow path had begun by then
 
     def head_began(self) -> None:
         """Take note that a head has begun, which may take its time."""
         begun = self._detour.begun
         if self._begun_before != begun:
-            self._begun_before = begun
+            self.watching, self._begun_before = True, begun
             timeout_ns = int(self._front.limits.head_timeout_s * 1_000_000_000)
             self._front.late_heads.watch(self._connection, time.monotonic_ns() + timeout_ns)
 
@@ -43,18 +44,20 @@ class HeadWatch:
 
     def head_ended(self) -> None:
         """Take note that a head has arrived."""
-        if self._begun_before >= 0:
-            self._begun_before = _NONE
+        if self.watching:
+            self.watching, self._begun_before = False, _NONE
             self._front.late_heads.forget(self._connection)
 
     def time_is_up(self, *, elsewhere: bool) -> HeadTimeout | None:
         """Give the error if the head has not ended; `elsewhere`: all bytes go the slow path."""
-        before, self._begun_before = self._begun_before, _NONE
+        before, self.watching, self._begun_before = self._begun_before, False, _NONE
         if self._front.holding:
             self.head_began()  # the rest may be there, and is not read
             return None
         detour = self._detour
-        if elsewhere and not (detour.open and detour.begun == before and detour.quiet):
+        if elsewhere and not (
+            detour.slow_path is not None and detour.begun == before and detour.quiet
+        ):
             return None  # it has ended
         if not elsewhere and not detour.idle:
             self.head_began()  # another's answer is under way, nobody else may write

@@ -116,7 +116,7 @@ class InferenceHandlers:
         try:
             json_length = header_length(request.headers)
             header = None
-            if self._large_json.is_large(body, json_length):
+            if self._large_json.is_large(body.length, json_length):
                 header = await self._large_json.parse(body, json_length)
             lane = dispatcher.lane(version)  # there may have been a switch while the body came
             codec = self._codecs.of(lane)
@@ -141,7 +141,7 @@ class InferenceHandlers:
     async def _answer(self, plan: InferPlan, result: InferResult) -> web.StreamResponse:
         form = self._codecs.of(result.lane).forms.find(plan, result)
         texts: dict[int, bytes] = {}
-        if self._large_json.answer_is_large(form, result):
+        if form.json_outputs and self._large_json.answer_is_large(result):
             texts = await self._large_json.write(form, result)
         json = form.header_json(result.data, texts)
         result.lane.statistics.answered += 1

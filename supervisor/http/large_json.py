@@ -22,13 +22,10 @@ class LargeJson:
         self._worker = worker
         self._inline_bytes = inline_bytes
 
-    def is_large(self, body: Body, json_length: int | None) -> bool:
-        """Say whether a body's JSON must be parsed elsewhere."""
-        return self._json_bytes(body, json_length) > self._inline_bytes
-
-    @staticmethod
-    def _json_bytes(body: Body, json_length: int | None) -> int:
-        return body.length if json_length is None else min(json_length, body.length)
+    def is_large(self, length: int, json_length: int | None) -> bool:
+        """Say whether the JSON of a body of this length must be parsed elsewhere."""
+        limit = self._inline_bytes
+        return length > limit and (json_length is None or json_length > limit)
 
     async def parse(self, body: Body, json_length: int | None) -> dict[str, Any]:
         """Parse a body's JSON; numbers have become arrays. The slot is the body's again after it.
@@ -38,16 +35,16 @@ class LargeJson:
 
         """
         slot = body.take()
-        end = body.at + self._json_bytes(body, json_length)
+        json_bytes = body.length if json_length is None else min(json_length, body.length)
+        end = body.at + json_bytes
         data = await self._worker.decode(slot, body.at, end)
         body.slot = slot
         return read_decoded(data)
 
-    def answer_is_large(self, form: AnswerForm, result: InferResult) -> bool:
-        """Say whether an answer's JSON must be written elsewhere."""
+    def answer_is_large(self, result: InferResult) -> bool:
+        """Say whether the JSON of an answer that has some must be written elsewhere."""
         size = len(result.data)
-        largest = self._worker.arena.slots.largest_payload
-        return bool(form.json_outputs) and self._inline_bytes < size <= largest
+        return self._inline_bytes < size <= self._worker.arena.slots.largest_payload
 
     async def write(self, form: AnswerForm, result: InferResult) -> dict[int, bytes]:
         """Write the numbers of an answer as JSON, by output; `result` is a copy.

@@ -20,18 +20,22 @@ def place(body: Body, plan: InferPlan, arrays: Arrays) -> None:
         Overloaded: none is free.
 
     """
-    slots, needed = body.arena.slots, plan.layout.length
     assert body.slot is not None
+    if plan.layout.length > body.slot.capacity:
+        _move(body, plan.layout.length)
+    write_payload(body.arena.payload(body.slot), plan.layout, arrays)
+
+
+def _move(body: Body, needed: int) -> None:
+    slots = body.arena.slots
     if needed > slots.largest_payload:
         raise TooLarge(
             f"the tensors take {needed} bytes, more than the largest slot of the request "
             "arena (max_request_mb); send them as binary data"
         )
-    if needed > body.slot.capacity:
-        slot = slots.take(needed)
-        if slot is None:
-            raise Overloaded("the request arena is full (arena_mb); try again later")
-        body.arena.payload(slot)[body.at : body.at + body.length] = body.view()
-        body.drop()
-        body.slot = slot
-    write_payload(body.arena.payload(body.slot), plan.layout, arrays)
+    slot = slots.take(needed)
+    if slot is None:
+        raise Overloaded("the request arena is full (arena_mb); try again later")
+    body.arena.payload(slot)[body.at : body.at + body.length] = body.view()
+    body.drop()
+    body.slot = slot

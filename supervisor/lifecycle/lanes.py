@@ -51,8 +51,7 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self.repairing: set[Lane] = set()  # or kept from being repaired
         delivery = Delivery(lambda name: models[name].dispatcher if name in models else None)
-        pool.on_completed = delivery.completed
-        pool.on_pumped = delivery.pumped
+        pool.on_answered = delivery.answered
         pool.on_ended = self._worker_ended
 
     # From one lane to the next

@@ -62,6 +62,13 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
+    def note_all(self, values: Sequence[int]) -> None:
+        """Count values."""
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+        self.sum += sum(values)
+
     def add(self, other: Histogram) -> None:
         """Count what another one with the same bounds has counted."""
         self.counts = [

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Final
 
+from supervisor.dispatch.latency import STAGES
 from supervisor.dispatch.model_statistics import ModelStatistics
-from supervisor.dispatch.statistics import STAGES
 from supervisor.metrics.family import Family, Read, Rows, one, per_model
 from supervisor.metrics.reading import Reading
 

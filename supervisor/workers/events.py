@@ -5,6 +5,7 @@ Owns the words only. Runs in the supervisor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -12,6 +13,7 @@ from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.request import InferRequest
 
 W_contra = TypeVar("W_contra", contravariant=True)
+Answered = tuple[InferRequest, Completion, memoryview]  # a request, and what a worker wrote for it
 
 
 class WorkerState(Enum):
@@ -39,13 +41,8 @@ class Holder(Protocol):
 class PortEvents(Protocol[W_contra]):
     """Whom a port tells of answers."""
 
-    def worker_completed(
-        self, worker: W_contra, request: InferRequest, completion: Completion, data: memoryview
-    ) -> None:
-        """Take one answer; `data` is gone when this returns."""
-
-    def worker_pumped(self, worker: W_contra) -> None:
-        """All answers of one wake-up were given: there may be credit again."""
+    def worker_answered(self, worker: W_contra, answers: Sequence[Answered]) -> None:
+        """Take all answers of one wake-up, whose bytes are gone when this returns."""
 
 
 class WorkerEvents(PortEvents[W_contra], Protocol[W_contra]):

@@ -14,10 +14,8 @@ from typing import Final
 
 import structlog
 
-from gpu_worker.ipc.link import Completion
-from supervisor.dispatch.request import InferRequest
 from supervisor.errors import DeviceRefusedError
-from supervisor.workers.events import Holder, WorkerEvents, WorkerState
+from supervisor.workers.events import Answered, Holder, WorkerEvents, WorkerState
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.renewal import Renewal
 from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
@@ -28,8 +26,7 @@ _WATCH_EVERY_S: Final = 0.5
 _REMEMBERED_EXITS: Final = 64
 
 Spawn = Callable[[int, int, str, WorkerEvents[WorkerHandle]], Awaitable[WorkerHandle]]
-Completed = Callable[[WorkerHandle, InferRequest, Completion, memoryview], None]
-Pumped = Callable[[WorkerHandle], None]
+OnAnswered = Callable[[WorkerHandle, Sequence[Answered]], None]
 Ended = Callable[[WorkerHandle], None]
 NeedsSpace = Callable[[WorkerHandle, int], None]
 
@@ -49,8 +46,7 @@ class WorkerPool:
         self.workers: list[WorkerHandle] = []
         self.restarts = 0
         self.refused: DeviceRefusedError | None = None
-        self.on_completed: Completed = lambda *_: None
-        self.on_pumped: Pumped = lambda *_: None
+        self.on_answered: OnAnswered = lambda *_: None
         self.on_ended: Ended = lambda *_: None
         self.on_started: Callable[[WorkerHandle], None] = lambda *_: None
         self.on_needs_space: NeedsSpace = lambda *_: None
@@ -208,15 +204,9 @@ class WorkerPool:
 
     # What workers tell
 
-    def worker_completed(
-        self, worker: WorkerHandle, request: InferRequest, completion: Completion, data: memoryview
-    ) -> None:
-        """Pass an answer on."""
-        self.on_completed(worker, request, completion, data)
-
-    def worker_pumped(self, worker: WorkerHandle) -> None:
-        """Pass on that there may be credit."""
-        self.on_pumped(worker)
+    def worker_answered(self, worker: WorkerHandle, answers: Sequence[Answered]) -> None:
+        """Pass answers on."""
+        self.on_answered(worker, answers)
 
     def worker_changed(self, worker: WorkerHandle) -> None:
         """Wake whoever waits for a spare."""

@@ -15,7 +15,7 @@ import structlog
 
 from gpu_worker.ipc.link import Completion, SupervisorEnd
 from supervisor.dispatch.request import InferRequest
-from supervisor.workers.events import Holder, PortEvents
+from supervisor.workers.events import Answered, Holder, PortEvents
 
 log = structlog.get_logger()
 
@@ -51,32 +51,35 @@ class WorkerPort:
 
     def collect(self) -> None:
         """Take all answers that the doorbell counted."""
+        answers: list[Answered] = []
         try:
-            completions = self._link.completions()
-            for completion in completions:
-                self._take(completion)
+            last = self._take(answers)
         except ValueError as error:
+            self._port_events.worker_answered(self, answers)
             self.broken(error)
             return
-        if completions:
+        if last is not None:
             self.last_progress = self._loop.time()
-            self._port_events.worker_pumped(self)
+            self._port_events.worker_answered(self, answers)
+            self._link.responses.release_to(last.position, last.length)
 
     def broken(self, error: ValueError) -> None:
         """Take note that the worker wrote nonsense into its rings."""
         log.error("a worker broke its rings", worker=self.number, reason=str(error))
 
-    def _take(self, completion: Completion) -> None:
-        responses = self._link.responses
-        request = self.in_flight.get(completion.request_id)
-        if request is None or request.slot.reuse != completion.slot_reuse:
-            self.stale += 1
-        else:
-            data = responses.view(completion.position, completion.length)
-            del self.in_flight[completion.request_id]
+    def _take(self, answers: list[Answered]) -> Completion | None:
+        """Collect the answers that are there; gives the last one, stale or not."""
+        completion, in_flight, view = None, self.in_flight, self._link.responses.view
+        for completion in self._link.completions():
+            request = in_flight.get(completion.request_id)
+            if request is None or request.slot.reuse != completion.slot_reuse:
+                self.stale += 1
+                continue
+            data = view(completion.position, completion.length)
+            del in_flight[completion.request_id]
+            answers.append((request, completion, data))
             self.answered += 1
-            self._port_events.worker_completed(self, request, completion, data)
-        responses.release_to(completion.position, completion.length)
+        return completion
 
     def running(self) -> tuple[int, ...]:
         """Give the ids of the requests that the worker is running, or was when it ended."""

@@ -72,7 +72,9 @@ class AnswerForm:
         lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         self._head = f"HTTP/1.1 200 OK\r\n{lines}".encode()
         self._binary_bytes = sum(end - start for start, end in self.spans)
-        self.fixed_head = b"" if self.json_outputs else self.head(len(self._pieces[0]))
+        # Of answers without numbers in their JSON, which is the same for all of them
+        self.fixed_json = b"" if self.json_outputs else self._pieces[0]
+        self.fixed_head = b"" if self.json_outputs else self.head(len(self.fixed_json))
 
     @property
     def json_mask(self) -> int:

@@ -81,7 +81,7 @@ class Relayed:
         return ours
 
     def relay_of(self, client: Client) -> Relay:
-        return cast("Relay", client.its._detour._slow_path)  # type: ignore[attr-defined]  # noqa: SLF001 - whose else
+        return cast("Relay", client.its._detour.slow_path)  # type: ignore[attr-defined]  # noqa: SLF001 - whose else
 
     def choked(self, client: Client) -> bool:
         """Say whether the supervisor takes no more of what a client sends."""

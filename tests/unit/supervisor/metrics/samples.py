@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from supervisor.access.refusals import Refusals
+from supervisor.dispatch.latency import STAGES
 from supervisor.dispatch.model_statistics import ModelStatistics
-from supervisor.dispatch.statistics import STAGES, VersionStatistics
+from supervisor.dispatch.statistics import VersionStatistics
 from supervisor.fronts.statistics import ArenaUse, FrontStatistics
 from supervisor.lifecycle.reload_statistics import ReloadStatistics
 from supervisor.metrics.gpus import GpuReading

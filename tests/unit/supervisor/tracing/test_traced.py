@@ -26,7 +26,7 @@ def request(
 ) -> InferRequest:
     """Make a request that was enqueued at 100."""
     one = InferRequest(
-        1, Slot(0, 0, 0), 0, CONTRACT, 1, (), lambda _: None, by_version=False, deadline_ns=0,
+        1, Slot(0, 0, []), 0, CONTRACT, 1, (), lambda _: None, by_version=False, deadline_ns=0,
         enqueued_ns=100,
     )  # fmt: skip
     one.submitted_ns = submitted_ns
