@@ -94,6 +94,7 @@ def measure_memory(chosen: list[Environment], names: list[str], loads: int, *, t
                 "folders": [str(folder) for folder in folders[name]],
                 "loads": loads,
                 "trim": trim,
+                "interval_s": 0.0,
             }
             environment.memory[name] = run_process(
                 "benchmarks.loads_process", work, environment.variables

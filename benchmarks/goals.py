@@ -14,6 +14,7 @@ from benchmarks.reloads import ReloadRow
 from benchmarks.server import NAME
 from benchmarks.table import table
 from benchmarks.throughput import ThroughputRow
+from benchmarks.turns import TurnsRow, same_comparison
 
 _ADDED_MS: Final = {"mlp": 0.2, "mobilenet_v2": 0.7}
 _FRONT_US: Final = {"mlp": 60.0, "mobilenet_v2": 200.0}
@@ -66,18 +67,15 @@ def row_goals(rows: list[ThroughputRow]) -> Iterator[Goal]:
             yield _least(f"{name}: times the bare loop", _BATCHED_RATIO[row.model], row.ratio)
 
 
-def peer_goals(rows: list[ThroughputRow]) -> Iterator[Goal]:
-    """Judge small requests against a peer that batches, each at its best in the same run."""
-    like = ("mlp", "binary", 8)
-    batched = [
-        row for row in rows
-        if (row.model, row.encoding, row.concurrency) == like and row.max_batch_size > 1
-    ]  # fmt: skip
-    ours = [row for row in batched if row.server == NAME]
-    for peer in (row for row in batched if row.server in _AHEAD_OF and row.requests_s):
-        for row in ours:
-            what = f"mlp binary c=8 batch {row.max_batch_size}: times {peer.label}, same run"
-            yield _least(what, 1, row.requests_s / peer.requests_s)
+def turn_goals(rows: list[TurnsRow]) -> Iterator[Goal]:
+    """Judge small requests in batches against a peer that batches, too, by turns."""
+    for row in rows:
+        if row.who not in _AHEAD_OF or row.model != "mlp" or row.max_batch_size == 1:
+            continue
+        for ours in same_comparison(rows, row):
+            if ours.who == NAME:
+                what = f"mlp binary c={row.concurrency} batch {row.max_batch_size}"
+                yield _least(f"{what}: times {row.who}, by turns", 1, ours.times(row))
 
 
 def idle_goals(percents: dict[str, float]) -> Iterator[Goal]:

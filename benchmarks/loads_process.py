@@ -1,8 +1,8 @@
 """Loads alternating exports in one process: `python -m benchmarks.loads_process JSON`.
 
 Owns the order of a worker's life: create the predictor, run it, drop it, collect, give free memory
-back. Writes the resident memory after each load as the last line of its output. Runs as a process
-of its own, in the environment whose allocator is to be judged.
+back. Says on its output when the first load has ended, and writes the resident memory after each
+load as the last line. Runs as a process of its own, in the environment that is to be judged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main() -> None:
     process = psutil.Process()
     resident: list[float] = []
     times: list[float] = []
+    started = time.perf_counter() - work["interval_s"]
     for number in range(work["loads"]):
+        time.sleep(max(0.0, started + work["interval_s"] - time.perf_counter()))
         started = time.perf_counter()
         predictor = Predictor(folders[number % len(folders)])
         for array in inputs:
@@ -45,6 +47,8 @@ def main() -> None:
         if trim is not None:
             trim(0)
         resident.append(process.memory_info().rss / 1e6)
+        if not number:
+            print("loaded", flush=True)
     marks = [mark for mark in _MARKS if mark <= len(resident)]
     print(json.dumps({
         "marks": marks,

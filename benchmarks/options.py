@@ -14,7 +14,7 @@ from typing import Any, Final
 from benchmarks.models import MODELS
 from benchmarks.wire import ENCODINGS
 
-PARTS: Final = ("generators", "bare", "rows", "peers", "idle", "reloads")
+PARTS: Final = ("generators", "bare", "rows", "peers", "turns", "idle", "reloads", "beside")
 PEERS: Final = ("mosec", "triton")
 
 _EPILOG: Final = """\
@@ -26,9 +26,13 @@ parts, in the order in which they run:
                MobileNetV2 also with batching (max_batch_size = 8)
   peers        other servers with the MLP and MobileNetV2, binary tensors, without and with
                batching: mosec, Triton with its Python backend; left out where not installed
+  turns        Hotpaddle, the same servers and the bare loop by turns, eight requests at a time, in
+               rounds of seconds: what drifts on the machine drifts for all of them
   idle         CPU of all processes without traffic
   reloads      a new version every --interval seconds against the same load without; in a closed
                loop (throughput) and at a constant rate (latency, no coordinated omission)
+  beside       the bare loop alone and beside a process that loads as often at idle priority: what
+               sharing the machine's memory costs, whoever serves
 
 examples:
   python -m benchmarks --only rows --models mlp --concurrency 1,8 --seconds 3
@@ -57,6 +61,9 @@ class Options:
     peers: tuple[str, ...]
     peer_models: tuple[str, ...]
     peer_concurrencies: tuple[int, ...]
+    turn_rounds: int
+    turn_seconds: float
+    turn_batch_sizes: tuple[int, ...]
     idle_seconds: float
     reload_models: tuple[str, ...]
     reload_seconds: float
@@ -86,6 +93,13 @@ def _numbers(text: str) -> tuple[int, ...]:
     if min(found) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return found
+
+
+def _batch_sizes(largest: int, *, quick: bool) -> tuple[int, ...]:
+    """Give the batch sizes that are compared: without batching, where there is time, and with."""
+    if largest <= 1:
+        return (1,)
+    return (largest,) if quick else (1, largest)
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -131,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="max_batch_size of the rows with batching; 0 leaves them out [8]")  # fmt: skip
     add("--peers", type=_names(PEERS), metavar="NAME,...",
         help="servers to compare with [mosec,triton]; quick: [mosec], MLP alone")  # fmt: skip
+    add("--rounds", type=int, metavar="N", help="rounds of turns [8]; quick: [4]")
     add("--reload-seconds", type=float, metavar="S",
         help="time with reloads, and as much without [60]; quick: [8]")  # fmt: skip
     add("--interval", type=float, default=2.0, help="seconds from a version to the next [2]")
@@ -166,6 +181,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         peers=given.peers or (PEERS[:1] if quick else PEERS),
         peer_models=tuple(peer_models),
         peer_concurrencies=tuple(concurrencies[-1:]) if quick else concurrencies,
+        turn_rounds=given.rounds or (4 if quick else 8),
+        turn_seconds=1.0 if quick else 2.0,
+        turn_batch_sizes=_batch_sizes(given.batch_size, quick=quick),
         idle_seconds=3.0 if quick else 10.0,
         reload_models=tuple(reloadable),
         reload_seconds=given.reload_seconds or (8.0 if quick else 60.0),

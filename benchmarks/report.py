@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bare import Bare
+from benchmarks.beside import BesideRow
 from benchmarks.generator_check import GeneratorRow
 from benchmarks.goals import Goal
 from benchmarks.reloads import ReloadRow
 from benchmarks.server import NAME
 from benchmarks.throughput import ThroughputRow
+from benchmarks.turns import TurnsRow
 
 
 @dataclass(slots=True)
@@ -29,16 +31,19 @@ class Report:
     generators: list[GeneratorRow] = field(default_factory=list)
     bare: dict[str, Bare] = field(default_factory=dict)
     rows: list[ThroughputRow] = field(default_factory=list)
+    turns: list[TurnsRow] = field(default_factory=list)
     idle: list[dict[str, Any]] = field(default_factory=list)
     reloads: list[ReloadRow] = field(default_factory=list)
+    beside: list[BesideRow] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> int:
         """Count what went wrong in all measurements of the server; a peer's errors are its own."""
-        own = [row for row in self.rows if row.server == NAME]
-        return sum(row.errors for row in own) + sum(row.errors for row in self.reloads)
+        rows = sum(row.errors for row in self.rows if row.server == NAME)
+        turns = sum(row.errors for row in self.turns if row.who == NAME)
+        return rows + turns + sum(row.errors for row in self.reloads)
 
     @property
     def idle_totals(self) -> dict[str, float]:
@@ -59,12 +64,14 @@ class Report:
                 for result in bare.results.values()
             ],
             "rows": [asdict(row) for row in self.rows],
+            "turns": [asdict(row) for row in self.turns],
             "idle": self.idle,
             "reloads": [
                 {**asdict(row), "throughput_ratio": row.throughput_ratio,
                  "slowest_first_ms": row.slowest_first_ms, "first_ratio": row.first_ratio}
                 for row in self.reloads
             ],
+            "beside": [{**asdict(row), "p99_ratio": row.p99_ratio} for row in self.beside],
             "goals": [asdict(goal) for goal in self.goals],
             "notes": self.notes,
             "errors": self.errors,

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.bare import Bare, run_bare
+from benchmarks.beside import beside_table, measure_beside
 from benchmarks.deployment import deploy
 from benchmarks.exports import exports
 from benchmarks.generator_check import check_generators, generator_table
-from benchmarks.goals import goals_table, idle_goals, peer_goals, reload_goals, row_goals
+from benchmarks.goals import goals_table, idle_goals, reload_goals, row_goals, turn_goals
 from benchmarks.idle import idle_percent
 from benchmarks.machine import machine_facts
 from benchmarks.models import MODELS, BenchModel
@@ -24,9 +25,11 @@ from benchmarks.peers import peer_rows, usable_peers
 from benchmarks.reload_table import memory_table, reload_table
 from benchmarks.reloads import measure_reloads
 from benchmarks.report import Report
-from benchmarks.server import ModelRefusedError
+from benchmarks.server import NAME, ModelRefusedError
+from benchmarks.side_by_side import CONCURRENCY, measure_turns
 from benchmarks.table import table
 from benchmarks.throughput import measure_rows, throughput_table
+from benchmarks.turns import turns_table
 from benchmarks.wrk import MISSING, has_wrk
 
 _WARM_RELOADS = 2  # both workers have held a version before memory is compared
@@ -60,22 +63,29 @@ class Suite:
             self._say(generator_table(report.generators))
         self._title("bare predictor loop: one thread, copy in, run, copy out")
         self._bare(models)
-        wanted = set(options.parts)
-        peers = usable_peers(options, self._note) if "peers" in wanted else []
+        self._servers(models)
+        reloaded = [model for model in models if model.name in options.reload_models]
+        if "reloads" in options.parts:
+            for model in reloaded:
+                self._reloads(model)
+        if "beside" in options.parts:
+            self._beside(reloaded)
+        self._summary()
+        return report
+
+    def _servers(self, models: list[BenchModel]) -> None:
+        options, wanted = self._options, set(self._options.parts)
+        peers = usable_peers(options, self._note) if wanted & {"peers", "turns"} else []
         for model in models:
             if wanted & {"rows", "idle"}:
                 self._title(f"{model.title}: {model.input_bytes:,} bytes per request")
                 self._rows(model)
             if "rows" in wanted and options.batch_size and model.batched:
                 self._batched_rows(model)
-            if model.name in options.peer_models:
+            if "peers" in wanted and model.name in options.peer_models:
                 self._peer_rows(model, peers)
-        if "reloads" in wanted:
-            for model in models:
-                if model.name in options.reload_models:
-                    self._reloads(model)
-        self._summary()
-        return report
+            if "turns" in wanted and model.name in options.peer_models:
+                self._turns(model, peers)
 
     def _available(self) -> list[BenchModel]:
         models = [MODELS[name] for name in self._options.models]
@@ -141,6 +151,34 @@ class Suite:
                 self.report.rows.append(row)
                 self._say(self._line())
 
+    def _turns(self, model: BenchModel, peers: list[Peer]) -> None:
+        options = self._options
+        for size in options.turn_batch_sizes:
+            self._title(
+                f"{model.title}, {CONCURRENCY} at a time, batches of up to {size}: by turns"
+            )
+            try:
+                self.report.turns += measure_turns(
+                    *self._of(model), peers, options, size, self._note
+                )
+            except ModelRefusedError as error:
+                self._note(f"{model.title}: no turns, the server refuses its settings: {error}")
+
+    def _beside(self, models: list[BenchModel]) -> None:
+        options = self._options
+        self._title(
+            f"bare predictor alone and beside loads, one every {options.interval:g} s or as often "
+            "as they can, at idle priority"
+        )
+        for model in models:
+            self._say(f"  {model.title} ...")
+            self.report.beside.append(
+                measure_beside(
+                    model, self._exports[model.name], options.reload_seconds, options.interval
+                )
+            )
+        self._say(beside_table(self.report.beside))
+
     def _reloads(self, model: BenchModel) -> None:
         options = self._options
         rate = 0.0
@@ -188,13 +226,16 @@ class Suite:
                 f"CPU per answer; load: {report.rows[0].generator})"
             )
             self._say(throughput_table(report.rows))
+        if report.turns:
+            self._title("by turns, binary (×: medians of the rounds' quotients)")
+            self._say(turns_table(report.turns, NAME))
         if report.reloads:
             self._title("reloads (open loop: constant rate, latency from the intended start)")
             self._say(reload_table(report.reloads))
             self._title("memory before and after the reloads")
             self._say(memory_table(report.reloads))
         report.goals = [
-            *row_goals(report.rows), *peer_goals(report.rows), *idle_goals(report.idle_totals),
+            *row_goals(report.rows), *turn_goals(report.turns), *idle_goals(report.idle_totals),
             *reload_goals(report.reloads),
         ]  # fmt: skip
         if report.goals:

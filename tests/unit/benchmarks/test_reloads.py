@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.drift import Minute, drift, minute_header, minute_line
-from benchmarks.goals import goals_table, peer_goals, reload_goals, row_goals
+from benchmarks.goals import goals_table, reload_goals, row_goals
 from benchmarks.percentiles import Latencies
 from benchmarks.process_cost import cpu_between, cpu_seconds, role_of
 from benchmarks.publisher import Publisher
@@ -19,6 +19,7 @@ from benchmarks.report import Report
 from benchmarks.series import Series
 from benchmarks.server import NAME
 from benchmarks.throughput import ThroughputRow, throughput_table
+from benchmarks.turns import TurnsRow
 
 
 @pytest.fixture
@@ -161,29 +162,25 @@ def test_row_goals() -> None:
     assert goals_table(goals).count("MISSED") == 2
 
 
-def test_peer_goals_compare_like_with_like() -> None:
-    like = {"concurrency": 8, "max_batch_size": 8, "added_ms": None}
+def test_a_peers_rows_are_not_judged() -> None:
     rows = [
-        throughput_row(**like),
-        throughput_row(concurrency=8, requests_s=1.0),
-        throughput_row(**like, server="mosec", requests_s=4000.0, errors=3),
-        throughput_row(**like, server="mosec", requests_s=6000.0),
-        throughput_row(**{**like, "max_batch_size": 1}, server="mosec", requests_s=1.0),
-        throughput_row(**like, server="Triton, Python backend", requests_s=9000.0),
+        throughput_row(server="mosec", concurrency=8, cpu_us={"front": 90.0}),
+        throughput_row(server="mosec", max_batch_size=8),
     ]
 
-    assert [(goal.found, goal.met) for goal in peer_goals(rows)] == [
-        ("1.250", True), ("0.833", False),
-    ]  # fmt: skip
-    assert not list(row_goals([row for row in rows if row.server == "mosec"]))
-    assert [row.label for row in rows[1:3]] == ["Hotpaddle", "mosec, batching 8"]
+    assert not list(row_goals(rows))
+    assert [row.label for row in rows] == ["mosec", "mosec, batching 8"]
 
 
 def test_errors_of_a_peer_are_not_the_servers() -> None:
     report = Report({}, {})
     report.rows = [throughput_row(errors=2), throughput_row(server="mosec", errors=5)]
+    report.turns = [
+        TurnsRow("mlp", NAME, 8, 8, [1.0], errors=3),
+        TurnsRow("mlp", "mosec", 8, 8, [1.0], errors=7),
+    ]
 
-    assert report.errors == 2
+    assert report.errors == 5
 
 
 def test_the_table_has_a_column_per_kind_of_process_and_the_load_last() -> None:

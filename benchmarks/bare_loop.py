@@ -1,0 +1,66 @@
+"""The bare predictor, kept ready to be measured again and again between other measurements.
+
+Owns the process `bare_loop_process`, which costs nothing while it waits. Never imports paddle.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from benchmarks.bare import BareResult, plain_environment
+from benchmarks.errors import BenchError
+from benchmarks.exports import ROOT
+from benchmarks.models import BenchModel
+
+
+class BareLoop:
+    """One loaded export: `with BareLoop(model, export) as loop: loop.turn(2.0)`."""
+
+    def __init__(
+        self, model: BenchModel, export: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Load; `environment` is added to the plain one."""
+        work = json.dumps({"model": model.name, "folder": str(export)})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.bare_loop_process", work],
+            cwd=ROOT, env=plain_environment(**(environment or {})),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        if self._line() != "ready":
+            self.__exit__()
+            raise BenchError("the bare predictor could not be loaded for turns")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def turn(self, seconds: float) -> BareResult:
+        """Run it in a closed loop for so long, after a third of it that does not count.
+
+        Raises:
+            BenchError: the process ended.
+
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        line = self._line()
+        if not line:
+            raise BenchError("the bare predictor's process ended")
+        return BareResult(**json.loads(line))
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
