@@ -15,6 +15,7 @@ from benchmarks.models import MODELS
 from benchmarks.wire import ENCODINGS
 
 PARTS: Final = ("generators", "bare", "rows", "peers", "turns", "idle", "reloads", "beside")
+_QUICK_PARTS: Final = tuple(part for part in PARTS if part not in ("peers", "beside"))
 PEERS: Final = ("mosec", "triton")
 
 _EPILOG: Final = """\
@@ -135,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = parser.add_argument
     add("--quick", action="store_true", help="fewer and shorter rows: about two minutes")
-    add("--only", type=_names(PARTS), metavar="PART,...", help="run these parts alone")
+    add("--only", type=_names(PARTS), metavar="PART,...",
+        help="run these parts alone; quick: all but peers and beside")  # fmt: skip
     add("--models", type=_names(tuple(MODELS)), metavar="NAME,...", help=", ".join(MODELS))
     add("--encodings", type=_names(ENCODINGS), default=ENCODINGS, metavar="NAME,...",
         help="binary, json")  # fmt: skip
@@ -144,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=8, metavar="N",
         help="max_batch_size of the rows with batching; 0 leaves them out [8]")  # fmt: skip
     add("--peers", type=_names(PEERS), metavar="NAME,...",
-        help="servers to compare with [mosec,triton]; quick: [mosec], MLP alone")  # fmt: skip
+        help="servers to compare with [mosec,triton]; quick: [mosec], by turns")  # fmt: skip
     add("--rounds", type=int, metavar="N", help="rounds of turns [8]; quick: [4]")
     add("--reload-seconds", type=float, metavar="S",
         help="time with reloads, and as much without [60]; quick: [8]")  # fmt: skip
@@ -170,7 +172,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         peer_models = ["mlp"]
     concurrencies = given.concurrency or ((1, 8) if quick else (1, 8, 32))
     return Options(
-        parts=given.only or PARTS,
+        parts=given.only or (_QUICK_PARTS if quick else PARTS),
         models=models,
         encodings=given.encodings,
         concurrencies=concurrencies,

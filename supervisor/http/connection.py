@@ -191,7 +191,7 @@ class Connection(Movable, asyncio.BufferedProtocol):
             return self._leave(data)
         self._raw_head = raw_head = data[:end]
         head = self._front.heads.read(raw_head)
-        self._seen_ns = time.monotonic_ns()
+        self._seen_ns = self._active_ns
         self._requests += 1
         if self._head_watch.watching:
             self._head_watch.head_ended()

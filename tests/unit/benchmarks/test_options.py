@@ -17,6 +17,9 @@ def test_defaults_measure_everything() -> None:
     assert options.parts == PARTS
     assert options.models == tuple(MODELS)
     assert options.concurrencies == (1, 8, 32)
+    assert (options.turn_batch_sizes, parse_options(["--batch-size", "0"]).turn_batch_sizes) == (
+        (1, 8), (1,),
+    )  # fmt: skip
     assert options.reload_models == ("mlp", "mobilenet_v2", "resnet50")
     assert (options.reload_seconds, options.interval) == (60, 2)
 
@@ -25,6 +28,8 @@ def test_quick_is_less() -> None:
     options = parse_options(["--quick"])
 
     assert options.models == ("mlp", "mobilenet_v2")
+    assert set(PARTS) - set(options.parts) == {"peers", "beside"}
+    assert options.turn_batch_sizes == (8,)
     assert options.reload_models == ("mlp",)
     assert options.batch_concurrencies == (8,)
     assert (options.peers, options.peer_models) == (("mosec",), ("mlp",))

@@ -150,6 +150,10 @@ class Bench:
         lane = self.workers.pop(worker)
         self.dispatcher.worker_died(lane, cast("WorkerPort", worker))
 
+    def close(self) -> None:
+        """Give the arena back: its descriptor would outlive the test."""
+        self.arena.close()
+
     @property
     def lent(self) -> int:
         return self.arena.slots.lent_slots

@@ -212,6 +212,7 @@ class Traffic(RuleBasedStateMachine):
             self.run(finish())
             assert all(one.ended for one in self.asked)
             assert (self.bench.lent, self.bench.live) == (0, 0)
+            self.bench.close()
         self.loop.close()
         assert self.complaints == []
 

@@ -276,6 +276,8 @@ class Fronts(RuleBasedStateMachine):
             self.run(self.finish)
             self.check_answers()
             assert [one.lent for one in self.benches()] == [0, 0, 0]
+            for bench in self.benches():
+                bench.close()
         self.loop.close()
         assert self.complaints == []
 

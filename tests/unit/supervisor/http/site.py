@@ -203,6 +203,7 @@ class Site:
         assert self.complaints == []
         if self.json_worker is not None:
             await self.json_worker.stop()
+        self.bench.close()
 
 
 @contextlib.asynccontextmanager
