@@ -20,9 +20,11 @@ LETTERS: Final = "abcdefgh"
 
 
 def _net(name: str) -> Any:
+    nn = paddle.nn
     if name == "mlp":
-        nn = paddle.nn
         return nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    if name == "average":  # as little work as a large input can be: what is left is the server's
+        return nn.Sequential(nn.AvgPool2D(224), nn.Flatten(), nn.Linear(3, 4))
     return getattr(paddle.vision.models, name)()
 
 

@@ -21,7 +21,8 @@ class BenchModel:
     """One model with one FP32 input.
 
     `shape` is the input's without the batch. `exports` versions with weights of their own can be
-    made; where it is 1 the weights are real and there is nothing to take turns with.
+    made; where it is 1 the weights are real and there is nothing to take turns with. `batched` asks
+    for rows with batching, and other servers beside it; `reloaded` for reloads.
     """
 
     name: str
@@ -30,6 +31,7 @@ class BenchModel:
     shape: tuple[int, ...]
     exports: int = 2
     batched: bool = False
+    reloaded: bool = True
 
     @property
     def input_bytes(self) -> int:
@@ -62,8 +64,9 @@ MODELS: Final = {
     model.name: model
     for model in (
         BenchModel("mlp", "tiny MLP 16→4", "x", (16,), batched=True),
+        BenchModel("average", "average of an image", "image", (3, 224, 224), reloaded=False),
         BenchModel("mobilenet_v2", "MobileNetV2", "image", (3, 224, 224), batched=True),
         BenchModel("resnet50", "ResNet50", "image", (3, 224, 224)),
-        BenchModel("ocr_rec", "PP-OCRv4 rec", "x", (3, 48, 320), exports=1),
+        BenchModel("ocr_rec", "PP-OCRv4 rec", "x", (3, 48, 320), exports=1, reloaded=False),
     )
 }

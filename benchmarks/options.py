@@ -164,7 +164,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     given = _parser().parse_args(arguments)
     quick = given.quick
     models = given.models or (("mlp", "mobilenet_v2") if quick else tuple(MODELS))
-    reloadable = [name for name in models if MODELS[name].exports > 1]
+    reloadable = [name for name in models if MODELS[name].reloaded]
     if quick and not given.models:
         reloadable = ["mlp"]
     peer_models = [name for name in models if MODELS[name].batched]

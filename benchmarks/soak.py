@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.soak",
         description="Full load with a new version every few seconds; a line per minute.",
     )
-    reloadable = [name for name, model in MODELS.items() if model.exports > 1]
+    reloadable = [name for name, model in MODELS.items() if model.reloaded]
     parser.add_argument("--minutes", type=float, default=30.0, help="[30]")
     parser.add_argument("--model", choices=reloadable, default="mobilenet_v2")
     parser.add_argument("--concurrency", type=int, default=8, help="[8]")
