@@ -85,6 +85,23 @@ def run_bare(
     )
 
 
+def start_process(
+    module: str, work: Any, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start one of our modules with `work` as JSON, to talk to it line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, json.dumps(work)],
+        cwd=ROOT, env=plain_environment(**(environment or {})),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def end_process(process: subprocess.Popen[str]) -> None:
+    """End what `start_process` has started, whatever it does."""
+    process.kill()
+    process.communicate()  # waits, and closes the pipes
+
+
 def run_process(module: str, work: Any, environment: Mapping[str, str] | None = None) -> Any:
     """Run one of our modules with `work` as JSON; gives the JSON that is its last line.
 

@@ -6,15 +6,12 @@ Owns the process `bare_loop_process`, which costs nothing while it waits. Never 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from benchmarks.bare import BareResult, plain_environment
+from benchmarks.bare import BareResult, end_process, start_process
 from benchmarks.errors import BenchError
-from benchmarks.exports import ROOT
 from benchmarks.models import BenchModel
 
 
@@ -25,12 +22,8 @@ class BareLoop:
         self, model: BenchModel, export: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         """Load; `environment` is added to the plain one."""
-        work = json.dumps({"model": model.name, "folder": str(export)})
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.bare_loop_process", work],
-            cwd=ROOT, env=plain_environment(**(environment or {})),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+        work = {"model": model.name, "folder": str(export)}
+        self._process = start_process("benchmarks.bare_loop_process", work, environment)
 
     def __enter__(self) -> Self:
         if self._line() != "ready":
@@ -39,12 +32,7 @@ class BareLoop:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        end_process(self._process)
 
     def turn(self, seconds: float) -> BareResult:
         """Run it in a closed loop for so long, after a third of it that does not count.

@@ -8,10 +8,8 @@ server can take away. Owns these measurements; both processes have a worker's al
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.bare import BareResult, plain_environment
+from benchmarks.bare import BareResult, end_process, start_process
 from benchmarks.bare_loop import BareLoop
 from benchmarks.errors import BenchError
-from benchmarks.exports import ROOT
 from benchmarks.models import BenchModel
 from benchmarks.table import table
 from supervisor.workers.environment import worker_environment
@@ -78,11 +75,7 @@ def loads(model: BenchModel, folders: Sequence[Path], interval_s: float) -> Iter
         "model": model.name, "folders": [str(folder) for folder in folders], "trim": True,
         "loads": sys.maxsize, "interval_s": interval_s,
     }  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.loads_process", json.dumps(work)],
-        cwd=ROOT, env=plain_environment(**_ENVIRONMENT),
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    process = start_process("benchmarks.loads_process", work, _ENVIRONMENT)
     assert process.stdout is not None
     try:
         # Its threads, which are yet to come, inherit this
@@ -91,9 +84,7 @@ def loads(model: BenchModel, folders: Sequence[Path], interval_s: float) -> Iter
             raise BenchError("the process that loads ended before its first load")
         yield
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        end_process(process)
 
 
 def beside_table(rows: Sequence[BesideRow]) -> str:

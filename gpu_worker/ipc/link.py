@@ -26,7 +26,7 @@ RING_CAPACITY: Final = 256  # more than any worker's credit, so that a ring is n
 SOLO: Final = 1 << 63  # in the word `load_id`: run this request alone, it may have ended a worker
 _RUNNING_BYTES: Final = LINE * (1 + RING_CAPACITY * 8 // LINE)
 STATUS_MASK: Final = 0xFF
-LEADS: Final = 0x100
+_LEADS: Final = 0x100
 _named: Final = tuple.__new__  # of words; calling the class takes three times as long
 _ROWS_SHIFT: Final = 16
 
@@ -80,7 +80,7 @@ class Completion(NamedTuple):
     @property
     def leads(self) -> bool:
         """Say whether this is the first answer of its execution, to count executions by."""
-        return bool(self.outcome & LEADS)
+        return bool(self.outcome & _LEADS)
 
     @property
     def batch_rows(self) -> int:
@@ -90,7 +90,7 @@ class Completion(NamedTuple):
 
 def outcome_of(status: Status, batch_rows: int, *, leads: bool) -> int:
     """Put a status and what is known of its execution into one word."""
-    return status | (LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
+    return status | (_LEADS if leads else 0) | batch_rows << _ROWS_SHIFT
 
 
 @dataclass(slots=True)

@@ -231,9 +231,9 @@ class SlotAllocator:
 
     def _lend(self, slot: Slot, reuse: int) -> None:
         slot.reuse, slot.lent = reuse, True
-        lent = self.lent_bytes = self.lent_bytes + slot.size
+        self.lent_bytes += slot.size
         self.lent_slots += 1
-        self.high_water_bytes = max(self.high_water_bytes, lent)
+        self.high_water_bytes = max(self.high_water_bytes, self.lent_bytes)
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from gpu_worker.ipc.arena import RequestArena
-from gpu_worker.ipc.link import STATUS_MASK, Completion, Status
+from gpu_worker.ipc.link import Completion, Status
 from gpu_worker.ipc.slots import Slot
 from supervisor.deadlines import Deadlines
 from supervisor.dispatch import refusals
@@ -204,7 +204,7 @@ class Dispatcher:
         self, lane: Lane, request: InferRequest, completion: Completion, data: memoryview
     ) -> None:
         """Take one answer from a worker of `lane`; `data` is gone when this returns."""
-        status = completion.outcome & STATUS_MASK
+        status = completion.status
         if status == Status.STALE and not request.answered:
             self.counts["stale"] += 1
             self._send_again(lane, request, blamed=True)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from gpu_worker.ipc.link import LEADS, Completion
+from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.latency import Latency
 from supervisor.dispatch.request import InferRequest
 from supervisor.metrics.histogram import ROW_BOUNDS, Histogram
@@ -65,7 +65,7 @@ class VersionStatistics:
             infer_ns,
             time.monotonic_ns() - enqueued_ns,
         )
-        if completion.outcome & LEADS:
+        if completion.leads:
             self.execution_count += 1
             self.last_inference_ms = time.time_ns() // 1_000_000
             batch = self.batches.get(completion.batch_rows)

@@ -220,7 +220,7 @@ class Exchange:
             self._fail(error)
 
     def _answer(self, form: AnswerForm, answer: InferResult, texts: dict[int, bytes]) -> None:
-        data, closes = answer.data, self._front.draining or not self._head.keep_alive
+        data, closes = answer.data, self._closes()
         if form.json_outputs:
             json = form.header_json(data, texts)
             head = form.head(len(json))
@@ -247,9 +247,12 @@ class Exchange:
         self._dispatcher.ledger.refused(error.status)
         tell_failure(self._head.model, self._head.trace, error)
         head, body = error_parts(error)
-        closes = self._front.draining or not self._head.keep_alive
+        closes = self._closes()
         parts = [head, self._front.last_lines(closes=closes), body]
         self._send(parts, error.status, closes=closes)
+
+    def _closes(self) -> bool:
+        return self._front.draining or not self._head.keep_alive
 
     def _note(self, status: int, version: str = "", sent: Sequence[Any] = ()) -> None:
         """Write a line in the access log, which there is."""

@@ -7,7 +7,7 @@ the slow path can tell whether they have ended. Runs on the event loop of every 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from supervisor.errors import HeadTimeout
 from supervisor.http.detour import Detour
@@ -15,8 +15,6 @@ from supervisor.http.front import Front
 
 if TYPE_CHECKING:
     from supervisor.http.connection import Connection
-
-_NONE: Final = -1
 
 
 class HeadWatch:
@@ -27,12 +25,12 @@ class HeadWatch:
         self._connection = connection
         self._detour = detour
         self.watching = False  # a head has begun and not ended
-        self._begun_before = _NONE  # requests that the slow path had begun by then
+        self._begun_before = 0  # requests that the slow path had begun by then
 
     def head_began(self) -> None:
         """Take note that a head has begun, which may take its time."""
         begun = self._detour.begun
-        if self._begun_before != begun:
+        if not self.watching or self._begun_before != begun:
             self.watching, self._begun_before = True, begun
             timeout_ns = int(self._front.limits.head_timeout_s * 1_000_000_000)
             self._front.late_heads.watch(self._connection, time.monotonic_ns() + timeout_ns)
@@ -45,12 +43,12 @@ class HeadWatch:
     def head_ended(self) -> None:
         """Take note that a head has arrived."""
         if self.watching:
-            self.watching, self._begun_before = False, _NONE
+            self.watching = False
             self._front.late_heads.forget(self._connection)
 
     def time_is_up(self, *, elsewhere: bool) -> HeadTimeout | None:
         """Give the error if the head has not ended; `elsewhere`: all bytes go the slow path."""
-        before, self.watching, self._begun_before = self._begun_before, False, _NONE
+        self.watching, before = False, self._begun_before
         if self._front.holding:
             self.head_began()  # the rest may be there, and is not read
             return None
