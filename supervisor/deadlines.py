@@ -24,43 +24,43 @@ class Deadlines(Generic[T]):
     def __init__(self, expire: Callable[[T], None]) -> None:
         self._expire = expire
         self._loop = asyncio.get_running_loop()
-        self._watched: dict[T, int] = {}
+        self.watched: dict[T, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = _NEVER
+        self.fires_at = _NEVER
 
     def __len__(self) -> int:
         """Count what is watched."""
-        return len(self._watched)
+        return len(self.watched)
 
     def watch(self, thing: T, deadline_ns: int) -> None:
         """Watch `thing` until it is forgotten or has expired."""
-        self._watched[thing] = deadline_ns
-        if deadline_ns < self._fires_at:
+        self.watched[thing] = deadline_ns
+        if deadline_ns < self.fires_at:
             self._arm(deadline_ns)
 
     def forget(self, thing: T) -> None:
         """Watch it no more; what is not watched may be forgotten, too."""
-        self._watched.pop(thing, None)
+        self.watched.pop(thing, None)
 
     def _arm(self, deadline_ns: int) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._fires_at = deadline_ns
+        self.fires_at = deadline_ns
         delay_ns = max(deadline_ns - time.monotonic_ns(), 0) + _GRAIN_NS
         self._timer = self._loop.call_later(delay_ns / 1_000_000_000, self._fire)
 
     def _fire(self) -> None:
-        self._timer, self._fires_at = None, _NEVER
+        self._timer, self.fires_at = None, _NEVER
         now = time.monotonic_ns()
-        due = [item for item in self._watched.items() if item[1] <= now]
+        due = [item for item in self.watched.items() if item[1] <= now]
         for thing, _ in sorted(due, key=lambda item: item[1]):
-            if self._watched.pop(thing, None) is not None:
+            if self.watched.pop(thing, None) is not None:
                 self._expire(thing)
-        if self._watched:
-            self._arm(min(self._fires_at, *self._watched.values()))
+        if self.watched:
+            self._arm(min(self.fires_at, *self.watched.values()))
 
     def close(self) -> None:
         """Watch nothing any more."""
-        self._watched.clear()
+        self.watched.clear()
         if self._timer is not None:
             self._timer.cancel()

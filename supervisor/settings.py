@@ -84,6 +84,11 @@ class Settings(AccessSettings):
         low=1,
         high=256,
     )
+    express: str = setting(
+        "auto",
+        "auto: plain requests go through compiled code, where it was built; off: through Python's",
+        choices=("auto", "off"),
+    )
     worker_malloc: str = setting(
         "tuned",
         "memory of workers; tuned: glibc keeps large buffers, in huge pages; system: as found",

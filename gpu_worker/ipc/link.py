@@ -186,6 +186,10 @@ class SupervisorEnd:
         """The segment's descriptor."""
         return self._segment.fd
 
+    def memory(self) -> tuple[memoryview, memoryview]:
+        """Give the bytes of both rings of descriptors, for other code that knows their layout."""
+        return self._layout.submissions.memory, self._layout.completions.memory
+
     def fds(self, arena_fd: int) -> tuple[int, int, int, int]:
         """List what the worker needs, in the order of `LinkFds`: rings, arena, doorbells."""
         return self.rings_fd, arena_fd, self.submission_bell.fd, self.completion_bell.fd

@@ -88,6 +88,10 @@ class ResponseRing:
         """Supervisor: give back everything up to the end of this response."""
         self._fields[_TAIL] = position + align(length or 1)
 
+    def memory(self) -> tuple[memoryview, memoryview]:
+        """Give the bytes of all responses, and the two words, for other code that knows them."""
+        return self._data, self._fields
+
     def release(self) -> None:
         """Drop the views, so that the segment can be closed."""
         self._fields.release()

@@ -87,6 +87,11 @@ class DescriptorRing:
         words[_TAIL] = tail + count
         return taken
 
+    @property
+    def memory(self) -> memoryview:
+        """Its bytes, for other code that knows the layout."""
+        return self._memory
+
     def release(self) -> None:
         """Drop the view, so that the segment can be closed."""
         self._words.release()

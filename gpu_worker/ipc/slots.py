@@ -186,7 +186,7 @@ class SlotAllocator:
         for block, count in plan:
             self._zones.append(_Zone(base, block, count))
             base += block * count
-        self._lends = 0
+        self.lends = 0
         self.total_bytes = base
         self.lent_bytes = 0
         self.lent_slots = 0
@@ -207,8 +207,8 @@ class SlotAllocator:
             if zone.block >= needed:
                 slot = zone.take(needed)
                 if slot is not None:
-                    self._lends += 1
-                    self._lend(slot, self._lends)
+                    self.lends += 1
+                    self._lend(slot, self.lends)
                     return slot
         return None
 
@@ -225,7 +225,7 @@ class SlotAllocator:
                 slot = zone.take_at(offset, size)
         if slot is None:
             raise ValueError(f"the slot of {size} bytes at {offset} cannot be lent again")
-        self._lends = max(self._lends, reuse)
+        self.lends = max(self.lends, reuse)
         self._lend(slot, reuse)
         return slot
 

@@ -41,7 +41,7 @@ class Dispatcher:
         self.ledger = self.generations.ledger
         self.counts = self.ledger.events
         self._arena = arena
-        self._queue: deque[InferRequest] = deque()
+        self.queue: deque[InferRequest] = deque()
         self._loop = asyncio.get_running_loop()
         self.deadlines: Deadlines[InferRequest] = Deadlines(self._expire)
         self._pumping = False  # a look at the queues is due
@@ -60,7 +60,7 @@ class Dispatcher:
     @property
     def queued(self) -> int:
         """Count the requests that wait for a worker."""
-        waiting = len(self._queue)
+        waiting = len(self.queue)
         for lane in (self.generations.serving, self.generations.retained):
             waiting += 0 if lane is None else len(lane.waiting)
         return waiting
@@ -119,7 +119,7 @@ class Dispatcher:
             raise refusals.gone(lane)
         self._arena.stamp(request.slot, request.id)
         self.deadlines.watch(request, request.deadline_ns)
-        (lane.waiting if request.by_version else self._queue).append(request)
+        (lane.waiting if request.by_version else self.queue).append(request)
         if not self._pumping:  # once for all requests that one wake-up of the loop brings
             self._pumping = True
             self._loop.call_soon(self.pump)
@@ -159,7 +159,7 @@ class Dispatcher:
 
     def queues(self) -> list[deque[InferRequest]]:
         """Give what waits for a worker: for any version, then by lane for that one alone."""
-        return [self._queue, *(lane.waiting for lane in self.generations.lanes())]
+        return [self.queue, *(lane.waiting for lane in self.generations.lanes())]
 
     def _free(self, request: InferRequest) -> None:
         request.state = RequestState.ENDED
@@ -177,8 +177,8 @@ class Dispatcher:
             return
         if serving.waiting:
             self._pump(serving, serving.waiting)
-        if self._queue and not self.held:
-            self._pump(serving, self._queue)
+        if self.queue and not self.held:
+            self._pump(serving, self.queue)
 
     def _pump(self, lane: Lane, queue: deque[InferRequest]) -> None:
         batches: dict[WorkerPort, list[InferRequest]] = {}
@@ -256,7 +256,7 @@ class Dispatcher:
         else:
             self.counts["sent_again"] += 1
             request.state = RequestState.QUEUED
-            (lane.waiting if request.by_version else self._queue).appendleft(request)
+            (lane.waiting if request.by_version else self.queue).appendleft(request)
 
     def _fail(self, request: InferRequest, error: RequestError) -> None:
         """End a request that no worker holds with an error."""
@@ -280,7 +280,7 @@ class Dispatcher:
     def stop_serving(self, why: str) -> Lane | None:
         """Take the model out of service; requests that wait are answered 503."""
         old = self.generations.stop(why)
-        self._fail_all(self._queue, lambda: refusals.not_ready(self.model, why))
+        self._fail_all(self.queue, lambda: refusals.not_ready(self.model, why))
         if old is not None:
             self._fail_all(old.waiting, lambda: refusals.gone(old))
             old.note_idle()

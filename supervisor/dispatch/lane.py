@@ -12,13 +12,16 @@ import itertools
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gpu_worker.ipc.tensors import Contract
 from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.statistics import VersionStatistics
 from supervisor.lifecycle.states import VersionRecord
 from supervisor.repository.model_settings import ModelSettings
-from supervisor.workers.port import WorkerPort
+
+if TYPE_CHECKING:
+    from supervisor.workers.port import WorkerPort
 
 _numbers = itertools.count(1)
 
@@ -39,6 +42,7 @@ class Lane:
     statistics: VersionStatistics = field(default_factory=VersionStatistics)
     closing: bool = False  # takes no new request: its workers are wanted for a load
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    awaited: int = 0  # by so many, to be drained
 
     @property
     def model(self) -> str:
@@ -73,5 +77,9 @@ class Lane:
     async def drained(self) -> None:
         """Wait until no request is left."""
         self.idle.clear()
-        self.note_idle()
-        await self.idle.wait()
+        self.awaited += 1
+        try:
+            self.note_idle()
+            await self.idle.wait()
+        finally:
+            self.awaited -= 1

@@ -19,12 +19,12 @@ _LOT: Final = 64  # requests; counting them takes some 40 µs
 class Latency:
     """Durations in nanoseconds, by stage."""
 
-    __slots__ = ("_noted", "_stages")
+    __slots__ = ("_stages", "noted")
 
     def __init__(self, stages: Sequence[Histogram] = ()) -> None:
         """Begin empty, or with what was counted before, a histogram per stage."""
         self._stages = tuple(stages) or tuple(Histogram(LATENCY_BOUNDS) for _ in STAGES)
-        self._noted: list[tuple[int, int, int, int]] = []
+        self.noted: list[tuple[int, int, int, int]] = []
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Latency) and self._counted() == other._counted()
@@ -33,17 +33,21 @@ class Latency:
 
     def note(self, queue: int, batch_wait: int, inference: int, total: int) -> None:
         """Count a request."""
-        noted = self._noted
+        noted = self.noted
         noted.append((queue, batch_wait, inference, total))
         if len(noted) >= _LOT:
-            self._counted()
+            self.count_noted()
+
+    def count_noted(self) -> None:
+        """Put everything that was noted into the histograms."""
+        self._counted()
 
     def _counted(self) -> tuple[Histogram, ...]:
         """Give the histograms, with everything in them that was noted."""
-        if self._noted:
-            for histogram, values in zip(self._stages, zip(*self._noted, strict=True), strict=True):
+        if self.noted:
+            for histogram, values in zip(self._stages, zip(*self.noted, strict=True), strict=True):
                 histogram.note_all(values)
-            self._noted.clear()
+            self.noted.clear()
         return self._stages
 
     @property

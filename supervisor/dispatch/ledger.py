@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Ledger:
     """Counts of one model in this process.
 
-    Events are `queue_full`, `deadline`, `stale`, `poison`, `sent_again`, `abandoned`.
+    Events are `queue_full`, `deadline`, `stale`, `poison`, `sent_again`, `abandoned`, and `express`
+    for a request that compiled code took.
     """
 
     def __init__(self) -> None:

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 # Takes the answer. What an `InferResult` holds is gone when the call returns.
 Reply = Callable[["InferResult | RequestError"], None]
 
-_ids = itertools.count(1)
+ids = itertools.count(1)
 
 
 def next_id() -> int:
     """Give an id that no request has had."""
-    return next(_ids)
+    return next(ids)
 
 
 def begin_ids_at(first: int) -> None:
     """Leave the ids below `first` to requests of another program."""
-    global _ids  # noqa: PLW0603 - one sequence in a process, whoever makes requests
-    _ids = itertools.count(first)
+    global ids  # noqa: PLW0603 - one sequence in a process, whoever makes requests
+    ids = itertools.count(first)
 
 
 class RequestState(Enum):
@@ -90,7 +90,7 @@ class InferRequest:
         """Make a request that is enqueued now and is to be answered within `limit_s`."""
         now_ns = time.monotonic_ns()
         return cls(
-            next(_ids),
+            next(ids),
             slot,
             length,
             contract,

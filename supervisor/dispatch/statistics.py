@@ -66,14 +66,18 @@ class VersionStatistics:
             time.monotonic_ns() - enqueued_ns,
         )
         if completion.leads:
-            self.execution_count += 1
-            self.last_inference_ms = time.time_ns() // 1_000_000
-            batch = self.batches.get(completion.batch_rows)
-            if batch is None:
-                batch = self.batches[completion.batch_rows] = BatchStatistics()
-            batch.count += 1
-            batch.infer_ns += infer_ns
-            batch.output_ns += output_ns
+            self.executed(completion.batch_rows, infer_ns, output_ns)
+
+    def executed(self, rows: int, infer_ns: int, output_ns: int) -> None:
+        """Count an execution of a batch."""
+        self.execution_count += 1
+        self.last_inference_ms = time.time_ns() // 1_000_000
+        batch = self.batches.get(rows)
+        if batch is None:
+            batch = self.batches[rows] = BatchStatistics()
+        batch.count += 1
+        batch.infer_ns += infer_ns
+        batch.output_ns += output_ns
 
     def failed(self, total_ns: int, status: int) -> None:
         """Count an error that a worker gave, by the HTTP status that it is answered with."""

@@ -72,6 +72,7 @@ class FrontApp:
             largest_body=settings.max_request_mb * _MB,
             body_timeout_s=settings.body_timeout_ms / 1000,
         )  # fmt: skip
+        front.open_express(settings.express)
         front.open_log(settings.access_log)
         front.open_spans(settings.trace_endpoint, settings.scheme)
         front.slow_path = lambda caller: Relay(lambda: talk.pass_on(caller))

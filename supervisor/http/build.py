@@ -44,6 +44,7 @@ def build_server(
         arena, manager.dispatcher, codecs, large_json, guard, Limits.of(settings),
         largest_body=largest_body, body_timeout_s=body_timeout_s,
     )  # fmt: skip
+    front.open_express(settings.express)
     front.open_log(settings.access_log)
     front.open_spans(settings.trace_endpoint, settings.scheme)
     server = HttpServer(manager, front)

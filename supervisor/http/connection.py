@@ -18,6 +18,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 
 from supervisor.access.caller import NOBODY, Caller, caller_of
 from supervisor.errors import Overloaded, RequestError
+from supervisor.express.parts import Wire
 from supervisor.http.detour import Detour
 from supervisor.http.direct_socket import DirectSocket
 from supervisor.http.front import Front
@@ -31,7 +32,7 @@ _END: Final = b"\r\n\r\n"
 _FAST: Final = b"POST /v2/models/"
 
 
-class Connection(Movable, asyncio.BufferedProtocol):
+class Connection(Wire, Movable, asyncio.BufferedProtocol):
     """One client's connection."""
 
     def __init__(
@@ -53,6 +54,7 @@ class Connection(Movable, asyncio.BufferedProtocol):
         self._choked = False  # the client does not read what it is sent
         self._leaving = False  # it ends with the answer to the next request
         self._requests = requests
+        self.use(front.express)
         self._seen_ns = self._active_ns = time.monotonic_ns()  # of a head; of bytes either way
 
     # The transport
@@ -123,14 +125,8 @@ class Connection(Movable, asyncio.BufferedProtocol):
 
     # Bytes
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Say where the next bytes go: into the slot of a body, else into the shared buffer."""
-        del sizehint
-        filling = self._exchange.filling
-        return self._scratch if filling is None else filling
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes that came."""
+    def take(self, nbytes: int) -> None:
+        """Take bytes that came."""
         self._active_ns = time.monotonic_ns()
         if self._exchange.filling is not None:
             self._exchange.filled(nbytes)

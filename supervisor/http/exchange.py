@@ -7,7 +7,6 @@ supervisor's event loop.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,13 +18,12 @@ from gpu_worker.ipc.tensors import table_size
 from supervisor.access.access_log import GONE
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.request import InferRequest
 from supervisor.dispatch.result import Answer, InferResult
 from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
+from supervisor.express.parts import ExchangeState
 from supervisor.http.body import Body, start_of
 from supervisor.http.client import Client
 from supervisor.http.codec.answer_form import AnswerForm
-from supervisor.http.codec.plan import InferPlan
 from supervisor.http.front import Front
 from supervisor.http.heads import UNKNOWN, Head
 from supervisor.http.last_words import error_parts
@@ -35,20 +33,21 @@ from supervisor.http.tracing import tell_failure
 log = structlog.get_logger()
 
 
-class Exchange:
+class Exchange(ExchangeState):
     """One inference at a time."""
 
     def __init__(self, front: Front, client: Client) -> None:
-        self.filling: memoryview | None = None  # what is missing of a body goes here
+        self.filling = None  # what is missing of a body goes here
         self.busy = False
+        self.reply = self._replied  # to requests
         self._front = front
         self._client = client
-        self._body: Body | None = None
+        self._body = None
         self._head = UNKNOWN
-        self._dispatcher: Dispatcher | None = None
-        self._plan: InferPlan | None = None
-        self._request: InferRequest | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._dispatcher = None
+        self._plan = None
+        self._request = None
+        self._task = None
 
     def give_up(self) -> None:
         """Let go of whatever is under way: the client has gone."""
@@ -178,7 +177,8 @@ class Exchange:
     ) -> None:
         """Make tensors of a body, and queue the request."""
         codec = self._front.codecs.of(lane)
-        plan, arrays = codec.plan(body.view(), self._head.json_length, body.at, header)
+        at = body.at
+        plan, arrays = codec.plan(body.view(), self._head.json_length, at, header)
         place(body, plan, arrays)
         self._plan = plan
         self._body = None
@@ -188,10 +188,13 @@ class Exchange:
             plan.layout.length,
             plan.output_mask,
             plan.shapes,
-            self._replied,
+            self.reply,
             by_version=self._head.version is not None,
             timeout_s=plan.timeout_s,
         )
+        express = self._front.express
+        if express is not None and header is None:
+            express.learn(self._client, self._head, dispatcher, lane, plan, self._request, at)
 
     # The answer
 
@@ -199,16 +202,20 @@ class Exchange:
         if not isinstance(answer, InferResult):
             self._refuse(answer)
             return
-        plan = self._plan
-        assert plan is not None
         try:
-            form = self._front.codecs.of(answer.lane).forms.find(plan, answer)
+            form = self.form_of(answer.lane, answer.data)
             if form.json_outputs and self._front.large_json.answer_is_large(answer):
                 self._task = self._front.spawn(self._write_elsewhere(form, answer.copy()))
                 return
             self._answer(form, answer, {})
         except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is
             self._fail(error)
+
+    def form_of(self, lane: Lane, data: memoryview | bytes) -> AnswerForm:
+        """Give the form of the answer whose bytes a worker of `lane` has written."""
+        plan = self._plan
+        assert plan is not None
+        return self._front.codecs.of(lane).forms.find(plan, InferResult(lane, memoryview(data)))
 
     async def _write_elsewhere(self, form: AnswerForm, answer: InferResult) -> None:
         try:

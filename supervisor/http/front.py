@@ -22,6 +22,7 @@ from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.errors import RequestError
+from supervisor.express.parts import Express
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson
@@ -116,10 +117,13 @@ class Front:
         self._second = 0
         self._last_lines = b"", b""  # of one that stays open, of one that closes
         self._gone = asyncio.Event()
+        self.express: Any = None  # takes plain requests, if there is compiled code
         self._sweep = self._loop.call_later(limits.sweep_s, self._close_idle)
 
     async def _forget_heads(self) -> None:
         self.heads.forget()
+        if self.express is not None:
+            self.express.forget()
 
     def open_log(self, path: str) -> None:
         """Have each request noted in a file; "" for none.
@@ -135,6 +139,11 @@ class Front:
     async def _reopen_log(self) -> None:
         if self.access_log is not None:  # nobody waits for it: its storage may hang
             self.spawn(self.access_log.reopen())
+
+    def open_express(self, wanted: str) -> None:
+        """Have plain requests taken by compiled code, if there is any; "off": by Python's."""
+        if wanted != "off" and Express is not None:
+            self.express = Express(self, self._loop)
 
     async def close_log(self) -> None:
         """Write what waits: no request is under way any more."""

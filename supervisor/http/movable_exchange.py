@@ -48,7 +48,7 @@ class MovableExchange(Exchange):
         self.busy = True
         if kept.question is not None:
             self._request = requests[kept.question.request]
-            self._request.reply = self._replied
+            self._request.reply = self.reply
             wishes = [OutputWish(*wish) for wish in kept.question.outputs]
             self._plan = answer_plan(kept.question.request_id, wishes)
         elif kept.body is not None:

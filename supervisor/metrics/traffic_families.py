@@ -134,6 +134,11 @@ TRAFFIC: Final = (
         _events,
     ),
     Family(
+        "hotpaddle_express_requests_total", "counter", _MODEL,
+        "Requests that compiled code took from the socket to a worker's ring.",
+        _per_model_here(lambda model: model.events.get("express", 0)),
+    ),
+    Family(
         "hotpaddle_queue_depth", "gauge", _MODEL, "Requests that wait for a worker.",
         _per_model_here(lambda model: model.queued),
     ),

@@ -15,6 +15,7 @@ import structlog
 
 from gpu_worker.ipc.link import Completion, SupervisorEnd
 from supervisor.dispatch.request import InferRequest
+from supervisor.express.parts import Rings, collect
 from supervisor.workers.events import Answered, Holder, PortEvents
 
 log = structlog.get_logger()
@@ -37,10 +38,16 @@ class WorkerPort:
         self.stale = 0
         self.last_progress = 0.0
         self.marks = link.marks
+        self.rings = None if Rings is None else Rings(link)  # for compiled code
+        self.view = link.responses.view
+        self.events = events
         self._link = link
-        self._port_events = events
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(link.completion_bell.fd, self.collect)
+        self.time = self._loop.time
+        if collect is None:
+            self._loop.add_reader(link.completion_bell.fd, self.collect)
+        else:
+            self._loop.add_reader(link.completion_bell.fd, collect, self)
 
     def submit(self, requests: Sequence[InferRequest]) -> None:
         """Put requests onto the submission ring and ring once; they are in `in_flight` already."""
@@ -55,12 +62,12 @@ class WorkerPort:
         try:
             last = self._take(answers)
         except ValueError as error:
-            self._port_events.worker_answered(self, answers)
+            self.events.worker_answered(self, answers)
             self.broken(error)
             return
         if last is not None:
             self.last_progress = self._loop.time()
-            self._port_events.worker_answered(self, answers)
+            self.events.worker_answered(self, answers)
             self._link.responses.release_to(last.position, last.length)
 
     def broken(self, error: ValueError) -> None:
@@ -69,7 +76,7 @@ class WorkerPort:
 
     def _take(self, answers: list[Answered]) -> Completion | None:
         """Collect the answers that are there; gives the last one, stale or not."""
-        completion, in_flight, view = None, self.in_flight, self._link.responses.view
+        completion, in_flight, view = None, self.in_flight, self.view
         for completion in self._link.completions():
             request = in_flight.get(completion.request_id)
             if request is None or request.slot.reuse != completion.slot_reuse:
@@ -97,5 +104,7 @@ class WorkerPort:
     def close(self) -> None:
         """Give the link back, after the worker has ended and its last answers were collected."""
         self._loop.remove_reader(self._link.completion_bell.fd)
+        if self.rings is not None:
+            self.rings.close()
         # In a thread: the kernel takes milliseconds to take megabytes back.
         self._loop.run_in_executor(None, self._link.close)

@@ -36,6 +36,7 @@ class AnswerForm:
 
         """
         self.made_of = plan, tensors
+        self.table_length = table_size(len(plan.outputs))  # of answers that are told apart by it
         by_index = {tensor.index: tensor for tensor in tensors}
         if any(wish.index not in by_index for wish in plan.outputs):
             raise InferenceFailed(

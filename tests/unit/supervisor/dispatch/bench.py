@@ -32,6 +32,8 @@ Reply = InferResult | RequestError
 class FakeWorker:
     """What lanes and dispatcher use of a worker."""
 
+    rings = None  # compiled code leaves its requests to Python's
+
     def __init__(self) -> None:
         self.in_flight: dict[int, InferRequest] = {}
         self.submitted: list[InferRequest] = []

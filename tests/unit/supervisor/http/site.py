@@ -137,6 +137,7 @@ class Site:
             Guard(self._settings), Limits.of(self._settings),
             largest_body=self._largest, body_timeout_s=self._body_timeout_s,
         )  # fmt: skip
+        self.front.open_express(self._settings.express)
         self.front.open_log(self._settings.access_log)
         manager = cast("ModelManager", Models(self.bench))
         self.http = HttpServer(manager, self.front)
