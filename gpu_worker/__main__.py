@@ -76,7 +76,8 @@ def main() -> int:
 
     try:
         control.send(messages.Hello(predictor.framework(), device_name, private_bytes()))
-        Loop(control, arguments.fds, load, pin=device != "cpu").run()
+        pin, express = device != "cpu", arguments.express
+        Loop(control, arguments.fds, load, pin=pin, express=express).run()
     except PeerGone:
         return 0  # the supervisor has ended; there is nobody to answer
     return 0

@@ -25,19 +25,37 @@ def attempt(version: Version, requests: Sequence[Request]) -> tuple[list[Answer]
     the predictor had ended.
     """
     rows = sum([request.rows for request in requests])
+    outputs: Arrays | Exception
     try:
         outputs = _execute(version.predictor, requests, rows)
-        inferred_ns = time.monotonic_ns()
-        if len(requests) == 1 or splits(outputs, rows):
-            return answers_to(version.responses, requests, outputs, rows), inferred_ns
     except Exception as error:  # noqa: BLE001 - Paddle raises what it likes
-        answers = None
-        if len(requests) == 1:
-            answers = [failed_answer(requests[0].submission, error, rows)]
-        return answers, time.monotonic_ns()
+        outputs = error
+    inferred_ns = time.monotonic_ns()
+    return cut(version, requests, outputs), inferred_ns
+
+
+def cut(
+    version: Version, requests: Sequence[Request], outputs: Arrays | Exception
+) -> list[Answer] | None:
+    """Cut the outputs of a batch into answers; None where its members have to be run one by one.
+
+    What was raised in their place is the answer of one that ran alone.
+    """
+    rows = sum([request.rows for request in requests])
+    if isinstance(outputs, Exception):
+        return _failed(requests, outputs, rows)
+    try:
+        if len(requests) == 1 or splits(outputs, rows):
+            return answers_to(version.responses, requests, outputs, rows)
+    except Exception as error:  # noqa: BLE001 - outputs may be anything
+        return _failed(requests, error, rows)
     if (group := requests[0].group) is not None:
         group.batchable = False  # the model's outputs do not follow the batch
-    return None, inferred_ns
+    return None
+
+
+def _failed(requests: Sequence[Request], error: Exception, rows: int) -> list[Answer] | None:
+    return [failed_answer(requests[0].submission, error, rows)] if len(requests) == 1 else None
 
 
 def _execute(predictor: Predictor, requests: Sequence[Request], rows: int) -> Arrays:

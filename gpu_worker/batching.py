@@ -40,10 +40,10 @@ class Batcher:
 
     def __init__(self, settings: BatchingSettings) -> None:
         self.max_rows = settings.max_batch_size
-        self._delay_ns = settings.max_queue_delay_us * _NS_PER_US
+        self.delay_ns = settings.max_queue_delay_us * _NS_PER_US
         # Sizes that are run as soon as they are reached; nothing can be added to the largest.
-        self._stops = {size for size in settings.preferred_batch_sizes if size <= self.max_rows}
-        self._stops.add(self.max_rows)
+        self.stops = {size for size in settings.preferred_batch_sizes if size <= self.max_rows}
+        self.stops.add(self.max_rows)
 
     def decide(self, waiting: Sequence[Waiting], now_ns: int) -> tuple[list[int], int]:
         """Decide on `waiting`, at least one request, the earliest submitted first.
@@ -51,7 +51,7 @@ class Batcher:
         Returns the positions of those to run now, in order, and where there are none, the time at
         which to decide again.
         """
-        newest_due = now_ns - self._delay_ns
+        newest_due = now_ns - self.delay_ns
         if len(waiting) == 1 and waiting[0].submitted_ns <= newest_due:
             return [0], 0
         seen: set[Hashable] = set()
@@ -64,11 +64,11 @@ class Batcher:
             if positions:
                 return positions, 0
             seen.add(request.group)
-        return [], waiting[0].submitted_ns + self._delay_ns
+        return [], waiting[0].submitted_ns + self.delay_ns
 
     def _gather(self, waiting: Sequence[Waiting], start: int, *, due: bool) -> list[int]:
         """Give the batch that begins at `start`, empty while it is better to wait."""
-        group, limit, stops = waiting[start].group, self.max_rows, self._stops
+        group, limit, stops = waiting[start].group, self.max_rows, self.stops
         chosen: list[int] = []
         rows = stop = 0
         for position in range(start, len(waiting)):

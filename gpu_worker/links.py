@@ -53,7 +53,7 @@ class Links:
     """
 
     def __init__(self, control_fd: int, *, pin: bool) -> None:
-        self._by_fd: dict[int, AttachedLink] = {}
+        self.by_fd: dict[int, AttachedLink] = {}
         self._detached: list[AttachedLink] = []
         self._pin = pin
         self._control_fd = control_fd
@@ -61,6 +61,7 @@ class Links:
         # 1023, which an inherited one may be and this one is not.
         self._epoll = select.epoll()
         self._epoll.register(control_fd, select.EPOLLIN)
+        self.epoll_fd = self._epoll.fileno()
 
     def attach(self, number: int, fds: LinkFds) -> None:
         """Serve one more link.
@@ -72,7 +73,7 @@ class Links:
         if self.find(number) is not None:
             raise ProtocolError(f"link {number} is attached twice")
         link = AttachedLink(number, fds, pin=self._pin)
-        self._by_fd[link.fd] = link
+        self.by_fd[link.fd] = link
         self._epoll.register(link.fd, select.EPOLLIN)
 
     def detach(self, number: int) -> None:
@@ -86,13 +87,13 @@ class Links:
         if link is None:
             raise ProtocolError(f"link {number} is not attached")
         self._epoll.unregister(link.fd)
-        del self._by_fd[link.fd]
+        del self.by_fd[link.fd]
         link.attached = False
         self._detached.append(link)
 
     def find(self, number: int) -> AttachedLink | None:
         """Give the link of this number, None where it is not attached."""
-        return next((link for link in self._by_fd.values() if link.number == number), None)
+        return next((link for link in self.by_fd.values() if link.number == number), None)
 
     @property
     def detached(self) -> bool:
@@ -122,7 +123,7 @@ class Links:
             if fd == self._control_fd:
                 control = True
             else:
-                rang.append(self._by_fd[fd])
+                rang.append(self.by_fd[fd])
         return control, rang
 
     def close(self) -> None:

@@ -12,23 +12,25 @@ import ctypes
 import gc
 import os
 import time
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
 from gpu_worker import loading
 from gpu_worker.answer import Answer, failed_answer, text_answer
-from gpu_worker.batch import attempt
+from gpu_worker.batch import attempt, cut
+from gpu_worker.express.parts import Express
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
-from gpu_worker.ipc.link import LinkFds, Status
+from gpu_worker.ipc.link import LinkFds, Status, Submission
 from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
 from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
 from gpu_worker.request import Request, request_of
 from gpu_worker.responder import Responder
-from gpu_worker.version import Loader, Version
+from gpu_worker.version import Arrays, Loader, Version
 
 _BY_SUBMISSION: Final = attrgetter("submitted_ns")
 
@@ -37,9 +39,18 @@ class Loop:
     """Serves its links until the control channel ends."""
 
     def __init__(
-        self, control: ControlChannel, fds: LinkFds, load: Loader, *, pin: bool = False
+        self,
+        control: ControlChannel,
+        fds: LinkFds,
+        load: Loader,
+        *,
+        pin: bool = False,
+        express: bool = True,
     ) -> None:
-        """Serve the link of `fds` as link 0; `pin` the request arenas for a GPU."""
+        """Serve the link of `fds` as link 0; `pin` the request arenas for a GPU.
+
+        `express` has plain requests served by compiled code, if there is any.
+        """
         self._control = control
         self._load = load
         self._links = Links(control.sock.fileno(), pin=pin)
@@ -47,6 +58,7 @@ class Loop:
         self._responder = Responder(self._wait_for_space)
         self._version: Version | None = None
         self._waiting: list[Request] = []
+        self._express = Express(self._links, self._answer_run) if express and Express else None
         self._nice = 0
         self._stopped = False
 
@@ -54,12 +66,14 @@ class Loop:
         """Serve until told to stop or until the supervisor is gone."""
         until_ns: int | None = None
         while not self._stopped:
+            if until_ns is None:
+                until_ns = self._serve_plain()
             control, rang = self._links.wait(until_ns)
             if control:
                 self._obey()
             for link in rang:
                 if link.attached:
-                    self._take_in(link)
+                    self._take_in(link, link.end.submissions())
             if len(rang) > 1:
                 self._waiting.sort(key=_BY_SUBMISSION)
             until_ns = self._serve()
@@ -154,11 +168,21 @@ class Loop:
 
     # Requests
 
-    def _take_in(self, link: AttachedLink) -> None:
+    def _serve_plain(self) -> int | None:
+        """Sleep and serve until something comes that is not plain; gives the time to look again."""
+        if self._express is None or self._version is None:
+            return None
+        link, submissions = self._express.serve(self._version)
+        if not submissions:
+            return None
+        self._take_in(link, submissions)
+        return self._serve()
+
+    def _take_in(self, link: AttachedLink, submissions: Sequence[Submission]) -> None:
         """Take what a link has submitted; answer at once what cannot be run."""
         version = self._version
         refused: list[Answer] = []
-        for submission in link.end.submissions():
+        for submission in submissions:
             request = None
             try:
                 if version is not None:
@@ -229,6 +253,24 @@ class Loop:
                 own = [a for a, r in zip(answers, batch, strict=True) if r.link is link]
             if link.attached:
                 self._responder.send(link, own, started_ns, inferred_ns)
+
+    def _answer_run(
+        self,
+        link: AttachedLink,
+        submissions: Sequence[Submission],
+        outputs: Arrays | Exception,
+        started_ns: int,
+        inferred_ns: int,
+    ) -> bool:
+        """Answer a batch that compiled code has run; False where its members have to run alone."""
+        version = self._version
+        assert version is not None
+        taken = [request_of(link, one, version.layouts, version.load_id) for one in submissions]
+        answers = cut(version, [request for request in taken if request is not None], outputs)
+        if answers is None:
+            return False
+        self._responder.send(link, answers, started_ns, inferred_ns)
+        return True
 
     def _refuse(self, link: AttachedLink, answers: list[Answer]) -> None:
         """Answer requests of a link that are not run."""

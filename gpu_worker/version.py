@@ -55,3 +55,4 @@ class Version:
         self.layouts = Layouts(predictor.contract, batching)
         self.responses = ResponseLayouts(predictor.contract)
         self.batcher = Batcher(batching)
+        self.kinds: list[Any] = []  # of requests, as compiled code knows them

@@ -70,7 +70,8 @@ async def build(settings: Settings, kept: KeptArena | None) -> Parts:
     ) -> WorkerHandle:
         # In a thread: the kernel takes milliseconds to hand megabytes out.
         link = await asyncio.to_thread(SupervisorEnd.create, settings.response_ring_mb * _MB)
-        begin = new_process(device, read_only, environment, worker_cpus[index])
+        cpus, express = worker_cpus[index], settings.express != "off"
+        begin = new_process(device, read_only, environment, cpus, express=express)
         return WorkerHandle(number, index, device, link, events, begin)
 
     pool = WorkerPool(

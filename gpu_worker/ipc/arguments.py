@@ -16,13 +16,15 @@ from gpu_worker.ipc.protocol import PROTOCOL, require
 class WorkerArguments:
     """Device (`cpu` or `gpu:N`), the supervisor's process id, the inherited descriptors.
 
-    `cpus` are the cores to run on; with none they are those of the supervisor.
+    `cpus` are the cores to run on; with none they are those of the supervisor. `express` has plain
+    requests served by compiled code, if there is any.
     """
 
     device: str
     supervisor_pid: int
     fds: LinkFds
     cpus: tuple[int, ...] = ()
+    express: bool = True
     protocol: int = PROTOCOL
 
     def to_json(self) -> str:
@@ -35,4 +37,10 @@ class WorkerArguments:
         fields = json.loads(text)
         require(fields["protocol"])
         fds = LinkFds(**fields["fds"])
-        return cls(fields["device"], fields["supervisor_pid"], fds, tuple(fields["cpus"]))
+        return cls(
+            fields["device"],
+            fields["supervisor_pid"],
+            fds,
+            tuple(fields["cpus"]),
+            fields["express"],
+        )

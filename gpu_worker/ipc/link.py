@@ -235,7 +235,12 @@ class WorkerEnd:
         self._layout = _Layout(self._segment.memory)
         self.responses = self._layout.responses
         self.submission_bell = Doorbell(fds.submissions)
-        self._completion_bell = Doorbell(fds.completions)
+        self.completion_bell = Doorbell(fds.completions)
+
+    def memory(self) -> tuple[memoryview, memoryview, memoryview]:
+        """Give the bytes of both rings of descriptors, and the running words, as they lie there."""
+        layout = self._layout
+        return layout.submissions.memory, layout.completions.memory, layout.running
 
     def submissions(self) -> list[Submission]:
         """Take what the doorbell counted; empty when it did not ring."""
@@ -255,14 +260,14 @@ class WorkerEnd:
     def complete(self, completions: Sequence[Completion]) -> None:
         """Publish answers and ring once for all of them."""
         self._layout.completions.publish(completions)
-        self._completion_bell.ring(len(completions))
+        self.completion_bell.ring(len(completions))
 
     def close(self) -> None:
         """Give the segment and the doorbells back: whoever is at the other end has gone."""
         self._layout.release()
         self._segment.close()
         self.submission_bell.close()
-        self._completion_bell.close()
+        self.completion_bell.close()
 
 
 def close_fds(fds: Sequence[int]) -> None:

@@ -37,7 +37,7 @@ class ResponseRing:
         self._fields = memory[: 2 * LINE].cast("Q")
         self._data = memory[_DATA:]
         self.capacity = len(self._data) & -LINE
-        self._restart = 0  # worker: everything before this position has been released
+        self.restart = 0  # worker: everything before this position has been released
 
     def reserve(self, length: int) -> tuple[int, memoryview] | None:
         """Worker: find `length` contiguous bytes; publish them with `commit`.
@@ -51,7 +51,7 @@ class ResponseRing:
         needed = align(length or 1)
         if needed > self.capacity:
             raise ResponseTooLarge
-        fields, restart = self._fields, self._restart
+        fields, restart = self._fields, self.restart
         head, tail = fields[0], fields[_TAIL]
         if tail < restart:
             tail = restart
@@ -59,7 +59,7 @@ class ResponseRing:
         at = head % self.capacity
         if head == tail and at:
             # Empty: begin again at the front, so that small responses stay in warm memory.
-            head = tail = self._restart = head + self.capacity - at
+            head = tail = self.restart = head + self.capacity - at
             at = 0
         elif at + needed > self.capacity:  # skip the rest: a response is contiguous
             head += self.capacity - at

@@ -8,6 +8,8 @@ whom the port tells of answers. Runs on the event loop of every front.
 from cpython.method cimport PyMethod_Check, PyMethod_GET_SELF
 from libc.stdint cimport uint64_t
 
+from gpu_worker.ipc.compiled cimport MOST, WORDS, now_ns
+
 import structlog
 
 from gpu_worker.ipc.link import Completion
@@ -16,8 +18,7 @@ from supervisor.dispatch.request import RequestState
 from supervisor.dispatch.result import InferResult
 
 from supervisor.express.handing cimport pump
-from supervisor.express.memory cimport now_ns
-from supervisor.express.rings cimport MOST, WORDS, Rings
+from supervisor.express.rings cimport Rings
 from supervisor.express.wire cimport ExchangeState, Express, Wire
 
 cdef enum:

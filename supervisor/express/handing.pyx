@@ -6,10 +6,11 @@ Owns nothing. Runs on the event loop of every front.
 
 from libc.stdint cimport uint64_t
 
+from gpu_worker.ipc.compiled cimport WORDS, now_ns
+
 from supervisor.dispatch.request import RequestState
 
-from supervisor.express.memory cimport now_ns
-from supervisor.express.rings cimport WORDS, Rings
+from supervisor.express.rings cimport Rings
 
 cdef object IN_FLIGHT = RequestState.IN_FLIGHT
 

@@ -1,10 +1,6 @@
 # cython: language_level=3
 from libc.stdint cimport uint64_t
 
-cdef enum:
-    WORDS = 8  # of a descriptor
-    MOST = 256  # descriptors that a ring holds, as `link.RING_CAPACITY` says
-
 
 cdef class Rings:
     cdef object _submissions, _completions, _responses, _fields, _marks

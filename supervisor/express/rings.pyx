@@ -6,29 +6,19 @@ Owns what is published and not rung for yet. The layout is that of `gpu_worker.i
 on the event loop of every front.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memcpy
-from posix.unistd cimport read, write
-
-from supervisor.express.memory cimport address
-
-cdef extern from *:
-    """
-    #define load_acquire(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
-    #define store_release(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
-    """
-    uint64_t load_acquire(uint64_t* at) noexcept
-    void store_release(uint64_t* at, uint64_t value) noexcept
-
-cdef enum:
-    LINE = 64  # bytes, as `ring.LINE`
-    TAIL = 8  # the word behind the head's line
-    FIRST = 16  # the word at which descriptors begin
-
-
-cdef inline uint64_t span_of(uint64_t length) noexcept:
-    """As `response_ring.span_of`."""
-    return ((length if length else 1) + LINE - 1) & ~<uint64_t>(LINE - 1)
+from gpu_worker.ipc.compiled cimport (
+    MOST,
+    TAIL,
+    WORDS,
+    address,
+    answer_bell,
+    publish_one,
+    ring_bell,
+    span_of,
+    store_release,
+    take_counted,
+    waiting_in,
+)
 
 
 cdef class Rings:
@@ -47,31 +37,24 @@ cdef class Rings:
         """Say whether one more descriptor can be published."""
         if self._closed:
             return False
-        cdef uint64_t* words = <uint64_t*>address(self._submissions)
-        return words[0] - load_acquire(words + TAIL) < MOST
+        return waiting_in(<uint64_t*>address(self._submissions)) < MOST
 
     cdef bint publish(self, const uint64_t* descriptor) except -1:
         """Publish one descriptor, for which there is room; says whether it is the first unrung."""
-        cdef uint64_t* words = <uint64_t*>address(self._submissions)
-        cdef uint64_t head = words[0]
-        memcpy(words + FIRST + (head & (MOST - 1)) * WORDS, descriptor, LINE)
-        store_release(words, head + 1)
+        publish_one(<uint64_t*>address(self._submissions), descriptor)
         self._unrung += 1
         return self._unrung == 1
 
     cpdef ring(self):
         """Ring once for all that was published since the last time."""
-        cdef uint64_t count = self._unrung
+        cdef uint64_t used, count = self._unrung
         self._unrung = 0
         if self._closed or not count:
             return
-        cdef uint64_t* words = <uint64_t*>address(self._submissions)
-        cdef uint64_t used = words[0] - load_acquire(words + TAIL)
+        used = waiting_in(<uint64_t*>address(self._submissions))
         if used > <uint64_t>self._marks.submissions:
             self._marks.submissions = used
-        while write(self._submission_bell, &count, sizeof(count)) < 0:
-            if errno != EINTR:
-                raise OSError(errno, "a doorbell cannot be rung")
+        ring_bell(self._submission_bell, count)
 
     cdef Py_ssize_t take(self, uint64_t* into) except -1:
         """Take as many descriptors as the doorbell counted, which `into` has room for.
@@ -80,24 +63,12 @@ cdef class Rings:
             ValueError: fewer are there, or more than can be; the worker is broken.
 
         """
-        cdef uint64_t count = 0
         if self._closed:
             return 0
-        while read(self._completion_bell, &count, sizeof(count)) < 0:
-            if errno == EAGAIN:
-                return 0
-            if errno != EINTR:
-                raise OSError(errno, "a doorbell cannot be answered")
-        cdef uint64_t* words = <uint64_t*>address(self._completions)
-        cdef uint64_t tail = words[TAIL]
-        cdef uint64_t waiting = load_acquire(words) - tail
-        if count > waiting or waiting > MOST:
-            raise ValueError(f"the doorbell counted {count} descriptors, the ring says {waiting}")
-        cdef uint64_t number
-        for number in range(count):
-            memcpy(into + number * WORDS, words + FIRST + ((tail + number) & (MOST - 1)) * WORDS, LINE)
-        store_release(words + TAIL, tail + count)
-        self._note(count, into)
+        cdef uint64_t count = answer_bell(self._completion_bell)
+        if count:
+            take_counted(<uint64_t*>address(self._completions), count, into)
+            self._note(count, into)
         return <Py_ssize_t>count
 
     cdef int _note(self, uint64_t count, const uint64_t* taken) except -1:

@@ -12,18 +12,18 @@ from libc.string cimport memcpy
 from libc.time cimport time
 from posix.uio cimport writev
 
+from gpu_worker.ipc.compiled cimport SLOT_HEADER, address, now_ns
+
 from supervisor.dispatch.request import InferRequest, RequestState
 from supervisor.dispatch import request as requests
 
-from supervisor.express.memory cimport address, now_ns
 from supervisor.express.handing cimport best_worker, submit
 from supervisor.express.rings cimport Rings
 
-cdef extern from "<string.h>" nogil:
+cdef extern from "<string.h>":
     void* memmem(const void*, size_t, const void*, size_t)
 
 cdef enum:
-    SLOT_HEADER = 64  # as `slots.SLOT_HEADER`
     KEPT = 32  # as `slots.KEPT`
     MOST_ROUTES = 512
     LONGEST_HEAD = 2048

@@ -27,6 +27,8 @@ def new_process(
     arena_fd: int,
     environment: Mapping[str, str] | None = None,
     cpus: Iterable[int] = (),
+    *,
+    express: bool = True,
 ) -> Begin:
     """Start a worker for `device` on `cpus`; `arena_fd` can only be mapped for reading."""
 
@@ -37,7 +39,7 @@ def new_process(
 
         def command(control_fd: int) -> list[str]:
             arguments = WorkerArguments(
-                device, os.getpid(), LinkFds(*fds, control_fd), tuple(sorted(cpus))
+                device, os.getpid(), LinkFds(*fds, control_fd), tuple(sorted(cpus)), express
             )
             return [*_EXECUTABLE, arguments.to_json()]
 

@@ -1,0 +1,367 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Express: the worker's loop for plain requests.
+
+Sleeps, takes what one link has submitted, runs it in batches and answers, until something comes
+that is not plain: a control message, another link, a request that is late, alone, padded or wrong,
+a batch that had better wait or has failed. What was taken and not served goes back to `loop`, which
+begins anew with it. Owns what is taken and not served. Runs in the worker.
+"""
+
+from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR, errno
+from libc.string cimport memcpy, memmove
+
+from gpu_worker.express.kind cimport MOST_TENSORS, form_of, kind_of
+from gpu_worker.ipc.compiled cimport (
+    HEAD,
+    LINE,
+    SLOT_HEADER,
+    TAIL,
+    WORDS,
+    address,
+    answer_bell,
+    load_acquire,
+    now_ns,
+    publish_one,
+    readable,
+    ring_bell,
+    span_of,
+    store_release,
+    take_counted,
+)
+
+from gpu_worker.ipc import link
+from gpu_worker.ipc.link import Submission
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+
+    struct epoll_event:
+        epoll_data_t data
+
+    int epoll_wait(int epoll, epoll_event* events, int most, int timeout)
+
+cdef enum:
+    MOST_KINDS = 32
+    LEADS = 0x100  # as in `link`
+    ROWS_SHIFT = 16
+
+cdef uint64_t SOLO = link.SOLO
+
+
+cdef class Express:
+    def __init__(self, links, answer):
+        """`answer` answers a batch that ran, by its outputs or what was raised, or refuses to."""
+        self._links, self._answer, self._epoll = links, answer, links.epoll_fd
+        self._batch = []
+
+    def serve(self, version):
+        """Sleep and serve; gives the link and what was taken from it and is still to be served."""
+        cdef epoll_event events[2]
+        cdef int found, timeout
+        self._version, self._kinds = version, version.kinds
+        self._first = self._count = 0
+        try:
+            while True:
+                timeout = 0 if self._count else -1
+                with nogil:
+                    found = epoll_wait(self._epoll, events, 2, timeout)
+                if found < 0:
+                    if errno != EINTR:
+                        raise OSError(errno, "epoll_wait failed")
+                    PyErr_CheckSignals()
+                    continue
+                if found:
+                    link = self._links.by_fd.get(events[0].data.fd)
+                    if found > 1 or link is None:
+                        break
+                    if link is not self._link:
+                        if self._count:
+                            break
+                        self._open(link)
+                    self._append()
+                if self._count and not self._serve_one():
+                    break
+            return self._link, [self._submission(number) for number in range(self._count)]
+        finally:
+            self._version = self._kinds = None
+            self._batch.clear()
+
+    cdef int _open(self, object link) except -1:
+        self._link = link
+        self._submissions, self._completions, self._running = link.end.memory()
+        self._data, self._fields = link.end.responses.memory()
+        self._responses, self._capacity = link.end.responses, link.end.responses.capacity
+        self._arena, self._arena_size = link.arena.memory, len(link.arena.memory)
+        self._bell, self._completion_bell = link.fd, link.end.completion_bell.fd
+        return 0
+
+    # What is taken
+
+    cdef int _append(self) except -1:
+        cdef uint64_t count = answer_bell(self._bell)
+        if self._first and self._count:
+            memmove(
+                self._pending, self._pending + self._first * WORDS, self._count * WORDS * 8
+            )
+        self._first = 0
+        if count > <uint64_t>(ROOM - self._count):
+            raise ValueError(f"{count} more requests than a link can hold")
+        if count:
+            take_counted(
+                <uint64_t*>address(self._submissions), count, self._pending + self._count * WORDS
+            )
+            self._count += <Py_ssize_t>count
+        return 0
+
+    cdef object _submission(self, Py_ssize_t number):
+        cdef uint64_t* words = self._pending + (self._first + number) * WORDS
+        return Submission(
+            words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]
+        )
+
+    cdef Kind _kind(self, Py_ssize_t number):
+        """Find out what was taken, and where it lies; None where it is not plain."""
+        cdef uint64_t* words = self._pending + (self._first + number) * WORDS
+        cdef uint64_t offset = words[1], length = words[3], size = <uint64_t>self._arena_size
+        if words[4] != <uint64_t>self._version.load_id:
+            return None
+        if offset % 8 or length > size or offset > size or offset + SLOT_HEADER + length > size:
+            return None
+        cdef const char* slot = readable(self._arena) + offset
+        if (<uint64_t*>slot)[0] != words[2] or (<uint64_t*>slot)[1] != words[0]:
+            return None
+        cdef const char* payload = slot + SLOT_HEADER
+        cdef Kind kind
+        self._payloads[number] = payload
+        for found in self._kinds:
+            kind = <Kind>found
+            if kind.matches(payload, length):
+                return kind if kind.fit else None
+        if length < <uint64_t>self._version.layouts.table_size:
+            return None
+        try:
+            kind = kind_of(self._version, payload, length)
+        except ValueError:
+            return None  # Python code answers it
+        if len(self._kinds) >= MOST_KINDS:
+            self._kinds.clear()
+        self._kinds.append(kind)
+        return kind if kind.fit else None
+
+    # A batch
+
+    cdef Py_ssize_t _decide(self, uint64_t now) except -1:
+        """As `Batcher.decide`, where all that waits is of one group; gives how many run, or 0."""
+        cdef Kind kind = self._kind(0)
+        cdef list batch = self._batch
+        batch.clear()
+        if kind is None:
+            return 0
+        group = kind.group
+        batcher = self._version.batcher
+        cdef Py_ssize_t limit = batcher.max_rows, rows = 0, stop = 0, number
+        cdef bint due = self._pending[self._first * WORDS + 7] + <uint64_t>batcher.delay_ns <= now
+        batch.append(kind)
+        self._rows = kind.rows
+        if group is None or not group.batchable:
+            return 1
+        batch.clear()
+        for number in range(self._count):
+            kind = self._kind(number)
+            if kind is None or kind.group is not group:
+                return 0
+            rows += kind.rows
+            if rows > limit:
+                due = True
+                break
+            batch.append(kind)
+            self._rows = rows
+            if rows in batcher.stops:
+                stop = len(batch)
+                if rows == limit:
+                    break
+        if stop:
+            del batch[stop:]
+            self._rows = 0
+            for number in range(stop):
+                self._rows += (<Kind>batch[number]).rows
+        elif not due:
+            return 0
+        return len(batch)
+
+    cdef bint _serve_one(self) except -1:
+        """Run one batch of what was taken; False where Python code has to see to it."""
+        cdef uint64_t started = now_ns(), inferred
+        cdef Py_ssize_t count = self._decide(started), number
+        cdef uint64_t* words = self._pending + self._first * WORDS
+        for number in range(count):
+            if words[number * WORDS + 6] <= started:
+                return False  # its time is up
+        if not count:
+            return False
+        predictor = self._version.predictor
+        cdef Kind first = <Kind>self._batch[0]
+        if count > 1:
+            inputs = predictor.buffers(first.group.shapes(self._rows))
+        elif predictor.shares:
+            inputs = predictor.buffers(first.layout.shapes)
+        else:
+            return False  # it copies from wherever the bytes lie: straight from the slot
+        if not self._gather(inputs, count):
+            return False
+        cdef uint64_t* running = <uint64_t*>address(self._running)
+        running[0] = 0
+        for number in range(count):
+            running[1 + number] = words[number * WORDS]
+        store_release(running, count)
+        served = False
+        try:
+            outputs = predictor.run_buffers(inputs)
+            inferred = now_ns()
+            served = self._send(outputs, count, started, inferred)
+        except Exception as error:
+            outputs, inferred = error, now_ns()
+        if not served:
+            submissions = [self._submission(number) for number in range(count)]
+            served = self._answer(self._link, submissions, outputs, started, inferred)
+        store_release(running, 0)
+        if served:
+            self._first += count
+            self._count -= count
+            return True
+        for number in range(count):  # each of them has to run alone
+            words[number * WORDS + 4] |= SOLO
+        return False
+
+    cdef bint _gather(self, object inputs, Py_ssize_t count) except -1:
+        """Fill the buffers with the requests' rows in order; False where they do not fit."""
+        cdef Py_ssize_t index, number, at, room, size
+        cdef Kind kind
+        cdef char* into
+        for index in range((<Kind>self._batch[0]).inputs):
+            memory = inputs.memory[index]
+            into, room, at = address(memory), len(memory), 0
+            for number in range(count):
+                kind = <Kind>self._batch[number]
+                size = kind.sizes[index]
+                if at + size > room:
+                    return False
+                memcpy(into + at, self._payloads[number] + kind.starts[index], size)
+                at += size
+            if at != room:
+                return False
+        return True
+
+    # Answers
+
+    cdef bint _send(
+        self, object outputs, Py_ssize_t count, uint64_t started, uint64_t inferred
+    ) except -1:
+        """Answer a batch; False, and nothing done, where its outputs are not plain."""
+        cdef Py_buffer views[MOST_TENSORS]
+        cdef Py_ssize_t number = 0, opened = 0, own = -1
+        cdef uint64_t total = 0, mask
+        cdef Form form
+        cdef Kind kind
+        cdef list forms = []
+        plain = len(outputs) <= MOST_TENSORS
+        try:
+            for array in outputs if plain else ():
+                PyObject_GetBuffer(array, &views[opened], PyBUF_ND)
+                opened += 1
+        except (BufferError, ValueError):
+            plain = False  # not contiguous
+        try:
+            for number in range(opened if count > 1 else 0):
+                if not views[number].ndim or views[number].shape[0] != self._rows:
+                    plain = False
+            for number in range(count if plain else 0):
+                kind = <Kind>self._batch[number]
+                own = kind.rows if count > 1 else -1
+                mask = self._pending[(self._first + number) * WORDS + 5]
+                form = kind.form
+                if form is None or not form.fits(mask, views, opened, own):
+                    kind.form = form = form_of(self._version, mask, outputs, own)
+                    if form is None:
+                        plain = False
+                        break
+                forms.append(form)
+                total += form.length
+            return plain and self._write(forms, views, count, total, started, inferred)
+        finally:
+            for number in range(opened):
+                PyBuffer_Release(&views[number])
+
+    cdef bint _write(
+        self, list forms, Py_buffer* views, Py_ssize_t count, uint64_t total, uint64_t started,
+        uint64_t inferred,
+    ) except -1:
+        """Write answers into the ring and ring; False, and nothing done, where they do not fit."""
+        cdef Form form
+        cdef Py_ssize_t number, place, index, row = 0, own, size
+        cdef uint64_t position = 0, at = 0
+        for number in range(count):  # a broken predictor may give anything
+            form = <Form>forms[number]
+            own = (<Kind>self._batch[number]).rows
+            for place in range(form.places):
+                size = views[form.indices[place]].len
+                if count > 1:
+                    size = size // self._rows * own
+                if form.ends[place] - form.starts[place] != size:
+                    return False
+        cdef char* memory = self._reserve(total, &position)
+        if memory == NULL:
+            return False
+        cdef uint64_t descriptor[WORDS]
+        for number in range(count):
+            form = <Form>forms[number]
+            own = (<Kind>self._batch[number]).rows
+            memcpy(memory + at, <const char*>form.table, len(form.table))
+            for place in range(form.places):
+                index = form.indices[place]
+                size = views[index].len // self._rows * row if count > 1 else 0
+                memcpy(
+                    memory + at + form.starts[place], <char*>views[index].buf + size,
+                    form.ends[place] - form.starts[place],
+                )
+            at += form.length
+            row += own
+        store_release(<uint64_t*>address(self._fields) + HEAD, position + span_of(total))
+        cdef uint64_t* ring = <uint64_t*>address(self._completions)
+        cdef uint64_t* words = self._pending + self._first * WORDS
+        descriptor[5], descriptor[6], descriptor[7] = started, inferred, now_ns()
+        for number in range(count):
+            form = <Form>forms[number]
+            descriptor[0], descriptor[1] = words[number * WORDS], words[number * WORDS + 2]
+            descriptor[2] = (<uint64_t>self._rows << ROWS_SHIFT) | (0 if number else LEADS)
+            descriptor[3], descriptor[4] = position, form.length
+            position += form.length
+            publish_one(ring, descriptor)
+        ring_bell(self._completion_bell, count)
+        return True
+
+    cdef char* _reserve(self, uint64_t length, uint64_t* position) except? NULL:
+        """As `ResponseRing.reserve`; NULL, too, where it can never fit."""
+        cdef uint64_t needed = span_of(length), capacity = self._capacity
+        cdef uint64_t* fields = <uint64_t*>address(self._fields)
+        cdef uint64_t restart = self._responses.restart
+        cdef uint64_t head = fields[HEAD], tail = load_acquire(fields + TAIL), at
+        if needed > capacity:
+            return NULL
+        if tail < restart:
+            tail, head = restart, max(head, restart)
+        at = head % capacity
+        if head == tail and at:
+            head += capacity - at
+            tail = self._responses.restart = head
+            at = 0
+        elif at + needed > capacity:
+            head += capacity - at
+            at = 0
+        if head + needed - tail > capacity:
+            return NULL
+        position[0] = head
+        return address(self._data) + at
