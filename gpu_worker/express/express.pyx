@@ -7,26 +7,19 @@ a batch that had better wait or has failed. What was taken and not served goes b
 begins anew with it. Owns what is taken and not served. Runs in the worker.
 """
 
-from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, errno
 from libc.string cimport memcpy, memmove
 
-from gpu_worker.express.kind cimport MOST_TENSORS, form_of, kind_of
+from gpu_worker.express.kind cimport kind_of
+from gpu_worker.express.responses cimport Responses
 from gpu_worker.ipc.compiled cimport (
-    HEAD,
-    LINE,
     SLOT_HEADER,
-    TAIL,
     WORDS,
     address,
     answer_bell,
-    load_acquire,
     now_ns,
-    publish_one,
     readable,
-    ring_bell,
-    span_of,
     store_release,
     take_counted,
 )
@@ -45,8 +38,6 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cdef enum:
     MOST_KINDS = 32
-    LEADS = 0x100  # as in `link`
-    ROWS_SHIFT = 16
 
 cdef uint64_t SOLO = link.SOLO
 
@@ -91,11 +82,9 @@ cdef class Express:
 
     cdef int _open(self, object link) except -1:
         self._link = link
-        self._submissions, self._completions, self._running = link.end.memory()
-        self._data, self._fields = link.end.responses.memory()
-        self._responses, self._capacity = link.end.responses, link.end.responses.capacity
+        self._submissions, _, self._running = link.end.memory()
         self._arena, self._arena_size = link.arena.memory, len(link.arena.memory)
-        self._bell, self._completion_bell = link.fd, link.end.completion_bell.fd
+        self._bell, self._responses = link.fd, Responses(link.end)
         return 0
 
     # What is taken
@@ -221,7 +210,9 @@ cdef class Express:
         try:
             outputs = predictor.run_buffers(inputs)
             inferred = now_ns()
-            served = self._send(outputs, count, started, inferred)
+            served = self._responses.send(
+                self._version, self._batch, words, self._rows, outputs, started, inferred
+            )
         except Exception as error:
             outputs, inferred = error, now_ns()
         if not served:
@@ -254,114 +245,3 @@ cdef class Express:
             if at != room:
                 return False
         return True
-
-    # Answers
-
-    cdef bint _send(
-        self, object outputs, Py_ssize_t count, uint64_t started, uint64_t inferred
-    ) except -1:
-        """Answer a batch; False, and nothing done, where its outputs are not plain."""
-        cdef Py_buffer views[MOST_TENSORS]
-        cdef Py_ssize_t number = 0, opened = 0, own = -1
-        cdef uint64_t total = 0, mask
-        cdef Form form
-        cdef Kind kind
-        cdef list forms = []
-        plain = len(outputs) <= MOST_TENSORS
-        try:
-            for array in outputs if plain else ():
-                PyObject_GetBuffer(array, &views[opened], PyBUF_ND)
-                opened += 1
-        except (BufferError, ValueError):
-            plain = False  # not contiguous
-        try:
-            for number in range(opened if count > 1 else 0):
-                if not views[number].ndim or views[number].shape[0] != self._rows:
-                    plain = False
-            for number in range(count if plain else 0):
-                kind = <Kind>self._batch[number]
-                own = kind.rows if count > 1 else -1
-                mask = self._pending[(self._first + number) * WORDS + 5]
-                form = kind.form
-                if form is None or not form.fits(mask, views, opened, own):
-                    kind.form = form = form_of(self._version, mask, outputs, own)
-                    if form is None:
-                        plain = False
-                        break
-                forms.append(form)
-                total += form.length
-            return plain and self._write(forms, views, count, total, started, inferred)
-        finally:
-            for number in range(opened):
-                PyBuffer_Release(&views[number])
-
-    cdef bint _write(
-        self, list forms, Py_buffer* views, Py_ssize_t count, uint64_t total, uint64_t started,
-        uint64_t inferred,
-    ) except -1:
-        """Write answers into the ring and ring; False, and nothing done, where they do not fit."""
-        cdef Form form
-        cdef Py_ssize_t number, place, index, row = 0, own, size
-        cdef uint64_t position = 0, at = 0
-        for number in range(count):  # a broken predictor may give anything
-            form = <Form>forms[number]
-            own = (<Kind>self._batch[number]).rows
-            for place in range(form.places):
-                size = views[form.indices[place]].len
-                if count > 1:
-                    size = size // self._rows * own
-                if form.ends[place] - form.starts[place] != size:
-                    return False
-        cdef char* memory = self._reserve(total, &position)
-        if memory == NULL:
-            return False
-        cdef uint64_t descriptor[WORDS]
-        for number in range(count):
-            form = <Form>forms[number]
-            own = (<Kind>self._batch[number]).rows
-            memcpy(memory + at, <const char*>form.table, len(form.table))
-            for place in range(form.places):
-                index = form.indices[place]
-                size = views[index].len // self._rows * row if count > 1 else 0
-                memcpy(
-                    memory + at + form.starts[place], <char*>views[index].buf + size,
-                    form.ends[place] - form.starts[place],
-                )
-            at += form.length
-            row += own
-        store_release(<uint64_t*>address(self._fields) + HEAD, position + span_of(total))
-        cdef uint64_t* ring = <uint64_t*>address(self._completions)
-        cdef uint64_t* words = self._pending + self._first * WORDS
-        descriptor[5], descriptor[6], descriptor[7] = started, inferred, now_ns()
-        for number in range(count):
-            form = <Form>forms[number]
-            descriptor[0], descriptor[1] = words[number * WORDS], words[number * WORDS + 2]
-            descriptor[2] = (<uint64_t>self._rows << ROWS_SHIFT) | (0 if number else LEADS)
-            descriptor[3], descriptor[4] = position, form.length
-            position += form.length
-            publish_one(ring, descriptor)
-        ring_bell(self._completion_bell, count)
-        return True
-
-    cdef char* _reserve(self, uint64_t length, uint64_t* position) except? NULL:
-        """As `ResponseRing.reserve`; NULL, too, where it can never fit."""
-        cdef uint64_t needed = span_of(length), capacity = self._capacity
-        cdef uint64_t* fields = <uint64_t*>address(self._fields)
-        cdef uint64_t restart = self._responses.restart
-        cdef uint64_t head = fields[HEAD], tail = load_acquire(fields + TAIL), at
-        if needed > capacity:
-            return NULL
-        if tail < restart:
-            tail, head = restart, max(head, restart)
-        at = head % capacity
-        if head == tail and at:
-            head += capacity - at
-            tail = self._responses.restart = head
-            at = 0
-        elif at + needed > capacity:
-            head += capacity - at
-            at = 0
-        if head + needed - tail > capacity:
-            return NULL
-        position[0] = head
-        return address(self._data) + at

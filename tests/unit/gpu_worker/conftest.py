@@ -10,7 +10,21 @@ import pytest
 from gpu_worker.ipc.tensors import Contract
 from tests.unit.gpu_worker.held_worker import ROWS, Batches, Inputs, StartBatches, by_rows
 from tests.unit.gpu_worker.linked_worker import StartWorker, Worker
-from tests.unit.gpu_worker.loop_harness import Arrays
+from tests.unit.gpu_worker.loop_harness import Arrays, Harness
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the loop's tests with compiled code and without."""
+    if metafunc.module.__name__.rpartition(".")[2].startswith("test_loop"):
+        metafunc.parametrize("express", [True, False], indirect=True, ids=["express", "python"])
+
+
+@pytest.fixture(autouse=True)
+def express(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Say whether the loops of a test may use compiled code."""
+    wanted = bool(getattr(request, "param", True))
+    monkeypatch.setattr(Harness, "express", wanted)
+    return wanted
 
 
 @pytest.fixture

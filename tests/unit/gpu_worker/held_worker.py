@@ -33,13 +33,14 @@ class Batches:
     """A worker that has stopped in its first run until all that a test wants has arrived."""
 
     def __init__(
-        self, run: Callable[[Inputs], Arrays], contract: Contract, shares: bool, **batching: Any
-    ) -> None:
+        self, run: Callable[[Inputs], Arrays], contract: Contract, shares: bool,
+        harness: type[Harness] = Harness, **batching: Any,
+    ) -> None:  # fmt: skip
         self._run = run
         self._inside, self._go_on = threading.Event(), threading.Event()
         self._hold = False
         self.predictor = FakePredictor(self._held, contract, shares)
-        self.worker = Harness(lambda *_: self.predictor)
+        self.worker = harness(lambda *_: self.predictor)
         self.loaded = self.worker.load(1, **batching)
         self.predictor.batches.clear()
         self._contract = contract

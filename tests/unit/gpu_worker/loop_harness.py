@@ -178,7 +178,12 @@ class Front:
 
 
 class Harness(Front):
-    """The supervisor's side of one worker; link 0 is its own."""
+    """The supervisor's side of one worker; link 0 is its own.
+
+    `express` says whether its plain requests may be served by compiled code.
+    """
+
+    express = True
 
     def __init__(self, load: Loader, response_bytes: int = 1 << 16) -> None:
         super().__init__(response_bytes)
@@ -190,7 +195,7 @@ class Harness(Front):
 
     def _run(self, load: Loader) -> None:
         try:
-            Loop(self._theirs, self._fds, load).run()
+            Loop(self._theirs, self._fds, load, express=self.express).run()
         except BaseException as error:  # noqa: BLE001 - what ended the loop is what a test asks
             self.ended_with = error.with_traceback(None)
 

@@ -1,0 +1,153 @@
+"""Compiled code in the worker's loop: it serves plain requests, and as Python code would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpu_worker.express.parts import Express
+from gpu_worker.ipc.link import SOLO
+from gpu_worker.ipc.tensors import Contract, TensorSpec
+from gpu_worker.loop import Loop
+from tests.unit.gpu_worker.held_worker import Batches, Inputs, StartBatches, rows_of
+from tests.unit.gpu_worker.loop_harness import Answer, Arrays, Harness
+
+pytestmark = pytest.mark.skipif(Express is None, reason="there was no compiler at installation")
+
+PLAIN = Contract(
+    (TensorSpec("x", "FP32", (-1, -1)), TensorSpec("n", "INT64", (-1,))),
+    (TensorSpec("sum", "FP32", (-1,)), TensorSpec("x", "FP32", (-1, -1))),
+)
+ONE: Arrays = [np.ones((1, 2), np.float32), np.ones(1, np.int64)]
+
+
+def plain(inputs: Inputs) -> Arrays:
+    return [inputs[0].sum(axis=1) * inputs[1].astype(np.float32), inputs[0] * np.float32(2)]
+
+
+@pytest.fixture
+def taken_by_python(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many submissions Python code takes in, each time."""
+    noted: list[int] = []
+    take_in = Loop._take_in  # noqa: SLF001 - where compiled code hands over
+
+    def noting(loop: Loop, link: object, submissions: list[object]) -> None:
+        noted.append(len(submissions))
+        take_in(loop, link, submissions)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(Loop, "_take_in", noting)
+    return noted
+
+
+def test_plain_requests_never_reach_python_code(
+    start_batches: StartBatches, taken_by_python: list[int]
+) -> None:
+    batches = start_batches(plain, PLAIN)
+    for _ in range(3):
+        answers = batches.serve([batches.worker.submission(ONE)[0] for _ in range(8)], ONE)
+        assert batches.sizes() == [8]
+        for answer in answers:
+            total, doubled = answer.arrays()[0], answer.arrays()[1]
+            assert total.tolist() == [2.0]
+            assert doubled.tolist() == [[2.0, 2.0]]
+    assert taken_by_python == []
+
+
+def test_a_batch_that_fails_is_run_once_together_and_then_apart(
+    start_batches: StartBatches, taken_by_python: list[int]
+) -> None:
+    def run(inputs: Inputs) -> Arrays:
+        if (inputs[1] == 77).any():
+            raise RuntimeError("77 is bad")
+        return plain(inputs)
+
+    batches = start_batches(run, PLAIN)
+    asked = [[ONE[0], np.array([n], np.int64)] for n in (1, 77, 3)]
+    answers = batches.serve([batches.worker.submission(arrays)[0] for arrays in asked], ONE)
+    assert batches.sizes() == [3, 1, 1, 1]
+    assert [answer.completion.status for answer in answers] == [0, 1, 0]
+    assert b"77 is bad" in answers[1].data
+    assert taken_by_python == [3]
+
+
+def test_outputs_that_are_not_contiguous_are_answered_without_a_second_run(
+    start_batches: StartBatches,
+) -> None:
+    batches = start_batches()  # one of its outputs is turned round
+    asked = [rows_of(number, 1) for number in range(4)]
+    answers = batches.serve([batches.worker.submission(arrays)[0] for arrays in asked], asked[0])
+    assert batches.sizes() == [4]
+    assert [answer.completion.status for answer in answers] == [0] * 4
+
+
+@contextmanager
+def worker(*, express: bool, **batching: object) -> Iterator[Batches]:
+    class Small(Harness):
+        pass
+
+    Small.express = express
+    batches = Batches(plain, PLAIN, shares=True, harness=Small, **batching)
+    try:
+        yield batches
+    finally:
+        batches.worker.close()
+
+
+def said_by(answer: Answer) -> object:
+    """Give an answer's numbers, or its text; what lies between tensors is nobody's."""
+    if answer.completion.status:
+        return answer.data
+    return {index: array.tolist() for index, array in answer.arrays().items()}
+
+
+REQUESTS = st.lists(
+    st.tuples(
+        st.integers(1, 4),  # rows
+        st.sampled_from([1, 2, 2, 2, 3]),  # columns: another group
+        st.sampled_from([0b11, 0b11, 0b01, 0b10]),  # outputs that are asked for
+        st.sampled_from([1, 1, 1, 1, 1, 1 | SOLO, 2]),  # the load; 2 is another
+        st.sampled_from([0, 0, 0, 0, 0, 0, 1]),  # whether the deadline has passed
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(REQUESTS, st.sampled_from([1, 4, 8]), st.sampled_from([[], [2, 4]]))
+@settings(max_examples=30, deadline=None)
+def test_it_answers_as_python_code_does(
+    asked: list[tuple[int, int, int, int, int]], limit: int, preferred: list[int]
+) -> None:
+    found = []
+    for express in (True, False):
+        with worker(
+            express=express, max_batch_size=limit,
+            preferred_batch_sizes=[one for one in preferred if one <= limit],
+        ) as batches:  # fmt: skip
+            submissions = [
+                batches.worker.submission(
+                    [
+                        np.full((rows, columns), number, np.float32),
+                        np.arange(rows, dtype=np.int64),
+                    ],
+                    load_id, mask, deadline_ns=1 if late else (1 << 63) - 1,
+                )[0]
+                for number, (rows, columns, mask, load_id, late) in enumerate(asked)
+            ]  # fmt: skip
+            answers = batches.serve(submissions, ONE)
+            found.append(
+                {
+                    answer.completion.request_id: (
+                        answer.completion.status, answer.completion.batch_rows,
+                        answer.completion.leads, said_by(answer),
+                    )
+                    for answer in answers
+                }
+            )  # fmt: skip
+            assert len(found[-1]) == len(asked), "each is answered once"
+    assert found[0] == found[1]
