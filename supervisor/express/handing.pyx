@@ -16,7 +16,7 @@ cdef object IN_FLIGHT = RequestState.IN_FLIGHT
 
 
 cdef object best_worker(object lane):
-    """As `Lane.best_worker`; None, too, where compiled code cannot reach it, or it has no room."""
+    """As `Lane.best_worker`."""
     cdef Py_ssize_t fewest = lane.settings.max_in_flight, held
     best = None
     for worker in <list>lane.workers:
@@ -24,10 +24,13 @@ cdef object best_worker(object lane):
         held = len(<dict>in_flight)
         if held < fewest:
             best, fewest = worker, held
-    if best is None:
-        return None
-    rings = best.rings
-    return best if rings is not None and (<Rings>rings).has_room() else None
+    return best
+
+
+cdef bint reachable(object worker) except -1:
+    """Say whether compiled code can hand a request to a worker; else Python code sees to it."""
+    rings = worker.rings
+    return rings is not None and (<Rings>rings).has_room()
 
 
 cdef object submit(object worker, object request):
@@ -49,18 +52,20 @@ cdef object submit(object worker, object request):
 cdef int pump(object dispatcher, object lane) except -1:
     """Hand what waits to workers with credit, and ring."""
     queue, contract = dispatcher.queue, lane.contract
-    while queue:
-        worker = best_worker(lane)
-        if worker is None:
-            break
-        request = queue[0]
-        if request.crashes or request.contract is not contract:
-            dispatcher.pump()
-            break
-        queue.popleft()
-        submit(worker, request)
-    for worker in <list>lane.workers:
-        rings = worker.rings
-        if rings is not None:
-            (<Rings>rings).ring()
+    try:
+        while queue:
+            worker = best_worker(lane)
+            if worker is None:
+                break
+            request = queue[0]
+            if request.crashes or request.contract is not contract or not reachable(worker):
+                dispatcher.pump()
+                break
+            queue.popleft()
+            submit(worker, request)
+    finally:
+        for worker in list(lane.workers):
+            rings = worker.rings
+            if rings is not None:
+                (<Rings>rings).ring()
     return 0

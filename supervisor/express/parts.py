@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 else:
     try:
         from supervisor.express.collector import collect
+        from supervisor.express.express import Express
         from supervisor.express.rings import Rings
-        from supervisor.express.wire import ExchangeState, Express, Wire
+        from supervisor.express.wire import ExchangeState, Wire
     except ModuleNotFoundError:
         from supervisor.express.plain import ExchangeState, Wire
 

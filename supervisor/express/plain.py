@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from supervisor.access.caller import Caller
     from supervisor.dispatch.dispatcher import Dispatcher
+    from supervisor.dispatch.lane import Lane
     from supervisor.dispatch.request import InferRequest, Reply
     from supervisor.http.body import Body
     from supervisor.http.client import Client
@@ -72,6 +73,17 @@ class Wire:
     def buffer_updated(self, nbytes: int) -> None:
         """Take the bytes that came."""
         self.take(nbytes)
+
+    def learn(
+        self,
+        head: Head,
+        dispatcher: Dispatcher,
+        lane: Lane,
+        plan: InferPlan,
+        request: InferRequest,
+        start: int,
+    ) -> None:
+        """Learn what a request that has just been queued has in common with others like it."""
 
     def use(self, express: object) -> None:
         """Have plain requests taken by compiled code, which there is none of."""

@@ -6,8 +6,12 @@ Owns what is published and not rung for yet. The layout is that of `gpu_worker.i
 on the event loop of every front.
 """
 
+from libc.stdint cimport int64_t
+
 from gpu_worker.ipc.compiled cimport (
+    LINE,
     MOST,
+    SLOT_HEADER,
     TAIL,
     WORDS,
     address,
@@ -19,6 +23,13 @@ from gpu_worker.ipc.compiled cimport (
     take_counted,
     waiting_in,
 )
+
+from gpu_worker.ipc import link as links, ring, slots
+
+if (links.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER) != (
+    MOST, WORDS, LINE, SLOT_HEADER,
+):
+    raise RuntimeError("the compiled code is of another version: install hotpaddle again")
 
 
 cdef class Rings:
@@ -48,13 +59,13 @@ cdef class Rings:
     cpdef ring(self):
         """Ring once for all that was published since the last time."""
         cdef uint64_t used, count = self._unrung
-        self._unrung = 0
         if self._closed or not count:
             return
         used = waiting_in(<uint64_t*>address(self._submissions))
-        if used > <uint64_t>self._marks.submissions:
+        if <uint64_t>self._marks.submissions < used <= MOST:
             self._marks.submissions = used
         ring_bell(self._submission_bell, count)
+        self._unrung -= count
 
     cdef Py_ssize_t take(self, uint64_t* into) except -1:
         """Take as many descriptors as the doorbell counted, which `into` has room for.
@@ -76,9 +87,9 @@ cdef class Rings:
         if count > <uint64_t>self._marks.completions:
             self._marks.completions = count
         cdef const uint64_t* last = taken + (count - 1) * WORDS
-        cdef uint64_t used = last[3] + span_of(last[4]) - taken[3]
-        if used > <uint64_t>self._marks.response_bytes:
-            self._marks.response_bytes = min(used, <uint64_t>self._capacity)
+        cdef int64_t used = <int64_t>(last[3] + span_of(last[4]) - taken[3])
+        if used > <int64_t>self._marks.response_bytes:  # a broken worker says anything
+            self._marks.response_bytes = min(used, <int64_t>self._capacity)
         return 0
 
     cdef char* response(self, uint64_t position, uint64_t length) except NULL:

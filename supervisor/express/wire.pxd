@@ -2,22 +2,8 @@
 from libc.stdint cimport uint64_t
 from posix.uio cimport iovec
 
+from supervisor.express.express cimport Express
 from supervisor.express.route cimport Route
-
-
-cdef class Express:
-    cdef readonly object front
-    cdef object _slots, _arena, _scratch, _dirty, _call_soon, _flush
-    cdef dict _routes
-    cdef object _last_lines
-    cdef uint64_t _second
-    cdef bint _due
-
-    cdef Route find(self, const char* data, Py_ssize_t nbytes)
-    cdef object take(self, object home)
-    cdef int give_back(self, object slot) except -1
-    cdef int due(self, object rings) except -1
-    cdef object last_lines(self)
 
 
 cdef class ExchangeState:

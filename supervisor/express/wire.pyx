@@ -4,29 +4,24 @@
 What a plain request is, Python code decides: `Exchange` takes the first of each kind and has its
 route learnt. From then on requests of the same bytes, but for their binary data, are taken here, as
 long as nothing else concerns them; in any doubt it is left to Python code, which finds everything
-as if it had done it itself. Owns the routes. Runs on the event loop of every front.
+as if it had done it itself. Owns which request of a connection came by a route. Runs on the event loop
+of every front.
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy
-from libc.time cimport time
 from posix.uio cimport writev
 
 from gpu_worker.ipc.compiled cimport SLOT_HEADER, address, now_ns
 
-from supervisor.dispatch.request import InferRequest, RequestState
+import structlog
+
 from supervisor.dispatch import request as requests
+from supervisor.dispatch.request import InferRequest, RequestState
 
-from supervisor.express.handing cimport best_worker, submit
-from supervisor.express.rings cimport Rings
+from supervisor.express.handing cimport best_worker, reachable, submit
 
-cdef extern from "<string.h>":
-    void* memmem(const void*, size_t, const void*, size_t)
-
-cdef enum:
-    KEPT = 32  # as `slots.KEPT`
-    MOST_ROUTES = 512
-    LONGEST_HEAD = 2048
+log = structlog.get_logger()
 
 cdef object QUEUED = RequestState.QUEUED
 cdef object new_request = InferRequest.__new__
@@ -36,102 +31,6 @@ cdef Py_ssize_t waiting(object generations) except -1:
     """Count the requests that wait for one version alone."""
     retained = generations.retained
     return len(generations.serving.waiting) + (0 if retained is None else len(retained.waiting))
-
-
-cdef class Express:
-    """What the wires of one front share."""
-
-    def __init__(self, front, loop):
-        self.front = front
-        self._arena, self._slots = front.arena.segment, front.arena.slots
-        self._scratch = front.scratch
-        self._routes = {}
-        self._dirty = []
-        self._call_soon, self._flush = loop.call_soon, self.flush
-
-    def forget(self):
-        """Forget all routes: others may be admitted from now on."""
-        self._routes.clear()
-
-    def learn(self, Wire wire, head, dispatcher, lane, plan, request, Py_ssize_t start):
-        """Learn the route of a request that has just been queued, if it is a plain one."""
-        cdef Route route = <Route>self._routes.get(wire._raw_head)
-        if route is not None and route.plan is plan and route.lane is lane:
-            wire._route, wire._flying = route, request
-            return
-        if head.json_length is None or head.version is not None or head.trace or plan.holes:
-            return
-        if not (head.keep_alive and head.admitted) or plan.request_id:
-            return
-        if len(wire._raw_head) > LONGEST_HEAD or wire._socket.fd < 0:
-            return
-        cdef char* payload = address(self._arena.memory) + <size_t>request.slot.offset + SLOT_HEADER
-        json = payload[start : start + <Py_ssize_t>head.json_length]
-        route = Route(wire._raw_head, head, dispatcher, lane, plan, start, json, request.slot.home)
-        if len(self._routes) >= MOST_ROUTES:
-            self._routes.clear()
-        self._routes[wire._raw_head] = route
-        wire._route, wire._flying = route, request
-
-    cdef Route find(self, const char* data, Py_ssize_t nbytes):
-        """Find the route of bytes by their head."""
-        cdef const char* end = <const char*>memmem(
-            data, min(nbytes, <Py_ssize_t>LONGEST_HEAD), b"\r\n\r\n", 4
-        )
-        if end == NULL:
-            return None
-        return <Route>self._routes.get(data[: end + 4 - data])
-
-    # Slots, as `SlotAllocator` has them
-
-    cdef object take(self, object home):
-        """Take a slot that has just come back; there is one."""
-        slots = self._slots
-        slot = (<list>home).pop()
-        lends = slots.lends + 1
-        lent = slots.lent_bytes + slot.size
-        slots.lends = slot.reuse = lends
-        slot.lent = True
-        slots.lent_bytes = lent
-        slots.lent_slots += 1
-        if lent > slots.high_water_bytes:
-            slots.high_water_bytes = lent
-        return slot
-
-    cdef int give_back(self, object slot) except -1:
-        slots, home = self._slots, slot.home
-        if not slot.lent or len(<list>home) >= KEPT:
-            slots.give_back(slot)
-            return 0
-        slot.lent = False
-        (<list>home).append(slot)
-        slots.lent_bytes -= slot.size
-        slots.lent_slots -= 1
-        return 0
-
-    # Doorbells
-
-    cdef int due(self, object rings) except -1:
-        """Have it rung for what was published, once for all that one turn of the loop brings."""
-        (<list>self._dirty).append(rings)
-        if not self._due:
-            self._due = True
-            self._call_soon(self._flush)
-        return 0
-
-    def flush(self):
-        """Ring."""
-        dirty, self._dirty, self._due = self._dirty, [], False
-        for rings in dirty:
-            (<Rings>rings).ring()
-
-    cdef object last_lines(self):
-        """As `Front.last_lines`, of an answer after which the connection stays open."""
-        cdef uint64_t second = <uint64_t>time(NULL)
-        if second != self._second:
-            self._last_lines = self.front.last_lines(closes=False)
-            self._second = second
-        return self._last_lines
 
 
 cdef class ExchangeState:
@@ -151,6 +50,21 @@ cdef class Wire:
         if self._express is None or not self.admit(nbytes):
             self.take(nbytes)
 
+    def learn(self, head, dispatcher, lane, plan, request, Py_ssize_t start):
+        """Learn the route of a request that has just been queued, if it is a plain one."""
+        cdef Express express = self._express
+        if express is None:
+            return
+        try:
+            route = express.route_of(
+                self._raw_head, head, dispatcher, lane, plan, request.slot, start
+            )
+        except Exception as error:  # the request is on its way, and has to be answered once
+            log.error("a route cannot be learnt", model=head.model, exc_info=error)
+            return
+        if route is not None:
+            self._route, self._flying = route, request
+
     def use(self, express):
         """Have plain requests taken here, from now on."""
         self._express = express
@@ -167,14 +81,14 @@ cdef class Wire:
             return False
         if self._detour.slow_path is not None or self._head_watch.watching:
             return False
-        cdef const char* data = <const char*>address(express._scratch)
+        cdef const char* data = <const char*>address(express.scratch)
         if route is None or not route.fits(data, nbytes):
             route = express.find(data, nbytes)
             if route is None or not route.fits(data, nbytes):
                 return False
             self._route = route
-        elif express._routes.get(route.raw_head) is not route:
-            return False  # it was forgotten
+        elif not express.knows(route):
+            return False
         most = front.limits.requests
         if most and self._requests + 1 >= most:
             return False
@@ -186,11 +100,11 @@ cdef class Wire:
         if worker is None:
             if len(queue) + waiting(route.generations) >= route.queue_limit:
                 return False
-        elif queue:
+        elif queue or lane.waiting or not reachable(worker):
             return False  # those are about to be handed on
         # The payload
         cdef uint64_t now = now_ns(), deadline = now + route.timeout_ns
-        cdef char* memory = address(express._arena.memory)
+        cdef char* memory = address(express.arena.memory)
         slot = express.take(route.home)
         cdef uint64_t offset = slot.offset, reuse = slot.reuse, number = next(requests.ids)
         cdef char* payload = memory + offset + SLOT_HEADER
@@ -220,7 +134,7 @@ cdef class Wire:
         exchange._plan, exchange._request = route.plan, request
         self._flying = request
         self._raw_head = route.raw_head
-        self._scratch = express._scratch
+        self._scratch = express.scratch
         self._seen_ns = self._active_ns = now
         self._requests += 1
         counts = dispatcher.counts
@@ -275,7 +189,11 @@ cdef class Wire:
         exchange.busy, exchange._request = False, None
         self._active_ns = now_ns()
         if sent < total:
-            self._send_rest(parts, count, sent)
+            try:
+                self._send_rest(parts, count, sent)
+            except Exception as error:  # nothing can follow half an answer
+                log.error("an answer was cut off", exc_info=error)
+                transport.abort()
         return True
 
     cdef int _send_rest(self, iovec* parts, Py_ssize_t count, Py_ssize_t sent) except -1:

@@ -54,7 +54,6 @@ class Connection(Wire, Movable, asyncio.BufferedProtocol):
         self._choked = False  # the client does not read what it is sent
         self._leaving = False  # it ends with the answer to the next request
         self._requests = requests
-        self.use(front.express)
         self._seen_ns = self._active_ns = time.monotonic_ns()  # of a head; of bytes either way
 
     # The transport
@@ -63,6 +62,8 @@ class Connection(Wire, Movable, asyncio.BufferedProtocol):
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
         self._socket = DirectSocket(transport)
+        if self._socket.fd >= 0:
+            self.use(self._front.express)
         if self._direct:
             self.caller = caller_of(transport)
         tcp_keepalive(self._transport)

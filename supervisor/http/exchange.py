@@ -192,9 +192,8 @@ class Exchange(ExchangeState):
             by_version=self._head.version is not None,
             timeout_s=plan.timeout_s,
         )
-        express = self._front.express
-        if express is not None and header is None:
-            express.learn(self._client, self._head, dispatcher, lane, plan, self._request, at)
+        if self._front.express is not None and header is None:
+            self._client.learn(self._head, dispatcher, lane, plan, self._request, at)
 
     # The answer
 

@@ -145,6 +145,11 @@ class Front:
         if wanted != "off" and Express is not None:
             self.express = Express(self, self._loop)
 
+    @property
+    def express_is(self) -> str:
+        """Say whether compiled code takes plain requests: on, off, or not built."""
+        return "not built" if Express is None else "off" if self.express is None else "on"
+
     async def close_log(self) -> None:
         """Write what waits: no request is under way any more."""
         if self.access_log is not None:
