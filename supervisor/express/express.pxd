@@ -17,7 +17,8 @@ cdef class Express:
         self, object raw_head, object head, object dispatcher, object lane, object plan,
         object slot, Py_ssize_t start,
     )
-    cdef bint knows(self, Route route) except -1
+    cdef Route current(self, Route route)
+    cdef Route follow(self, Route old, object lane)
     cdef Route find(self, const char* data, Py_ssize_t nbytes)
     cdef object take(self, object home)
     cdef int give_back(self, object slot) except -1

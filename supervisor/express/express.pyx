@@ -71,9 +71,22 @@ cdef class Express:
         self._routes[raw_head] = route
         return route
 
-    cdef bint knows(self, Route route) except -1:
-        """Say whether a route has not been forgotten."""
-        return self._routes.get(route.raw_head) is route
+    cdef Route current(self, Route route):
+        """Give the route that requests like a route's have now; None if it was forgotten."""
+        return <Route>self._routes.get(route.raw_head)
+
+    cdef Route follow(self, Route old, object lane):
+        """Give a route on to the lane that serves by now; None where it is to be learnt anew.
+
+        Plans belong to a contract: an equal one has the same.
+        """
+        if lane is None or lane.contract != old.lane.contract:
+            return None
+        route = Route(
+            old.raw_head, old.head, old.dispatcher, lane, old.plan, old.start, old.json, old.home
+        )
+        self._routes[old.raw_head] = route
+        return route
 
     cdef Route find(self, const char* data, Py_ssize_t nbytes):
         """Find the route of bytes by their head."""

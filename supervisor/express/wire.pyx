@@ -82,19 +82,22 @@ cdef class Wire:
         if self._detour.slow_path is not None or self._head_watch.watching:
             return False
         cdef const char* data = <const char*>address(express.scratch)
-        if route is None or not route.fits(data, nbytes):
+        if route is not None and route.fits(data, nbytes):
+            route = express.current(route)
+        else:
             route = express.find(data, nbytes)
-            if route is None or not route.fits(data, nbytes):
-                return False
-            self._route = route
-        elif not express.knows(route):
+        if route is None or not route.fits(data, nbytes):
             return False
         most = front.limits.requests
         if most and self._requests + 1 >= most:
             return False
         # To whom
-        lane, dispatcher = route.lane, route.dispatcher
-        if route.generations.serving is not lane or dispatcher.held or not <list>route.home:
+        lane, dispatcher = route.generations.serving, route.dispatcher
+        if lane is not route.lane:
+            route = express.follow(route, lane)
+            if route is None:
+                return False
+        if dispatcher.held or not <list>route.home:
             return False
         worker, queue = best_worker(lane), dispatcher.queue
         if worker is None:
@@ -132,7 +135,7 @@ cdef class Wire:
         exchange.busy, exchange._begun_ns = True, now
         exchange._head, exchange._dispatcher = route.head, dispatcher
         exchange._plan, exchange._request = route.plan, request
-        self._flying = request
+        self._route, self._flying = route, request
         self._raw_head = route.raw_head
         self._scratch = express.scratch
         self._seen_ns = self._active_ns = now
