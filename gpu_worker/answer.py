@@ -156,4 +156,4 @@ def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
     try:
         return array.data.cast("B")
     except (TypeError, ValueError):  # not contiguous, empty, or FP16; this way takes a microsecond
-        return array.reshape(-1).view(np.uint8).data
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

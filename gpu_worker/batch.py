@@ -29,7 +29,7 @@ def attempt(version: Version, requests: Sequence[Request]) -> tuple[list[Answer]
     try:
         outputs = _execute(version.predictor, requests, rows)
     except Exception as error:  # noqa: BLE001 - Paddle raises what it likes
-        outputs = error
+        outputs = error.with_traceback(None)  # which would hold the requests' memory
     inferred_ns = time.monotonic_ns()
     return cut(version, requests, outputs), inferred_ns
 

@@ -23,12 +23,12 @@ from gpu_worker.express.parts import Express
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
-from gpu_worker.ipc.link import LinkFds, Status, Submission
+from gpu_worker.ipc.link import SOLO, LinkFds, Status, Submission
 from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
 from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
-from gpu_worker.request import Request, request_of
+from gpu_worker.request import Request, by_link, request_of
 from gpu_worker.responder import Responder
 from gpu_worker.version import Arrays, Loader, Version
 
@@ -66,7 +66,7 @@ class Loop:
         """Serve until told to stop or until the supervisor is gone."""
         until_ns: int | None = None
         while not self._stopped:
-            if until_ns is None:
+            if until_ns is None or (until_ns == 0 and self._all_plain()):
                 until_ns = self._serve_plain()
             control, rang = self._links.wait(until_ns)
             if control:
@@ -77,10 +77,13 @@ class Loop:
             if len(rang) > 1:
                 self._waiting.sort(key=_BY_SUBMISSION)
             until_ns = self._serve()
-            if self._links.detached:
-                self._waiting = [request for request in self._waiting if request.link.attached]
-                self._links.close_detached()
+            self._close_detached()
         self._links.close()
+
+    def _close_detached(self) -> None:
+        if self._links.detached:
+            self._waiting = [request for request in self._waiting if request.link.attached]
+            self._links.close_detached()
 
     # Control
 
@@ -168,15 +171,29 @@ class Loop:
 
     # Requests
 
+    def _all_plain(self) -> bool:
+        """Say whether compiled code may go on with what waits."""
+        first = self._waiting[0]
+        return self._express is not None and all(
+            request.link is first.link
+            and request.group is first.group
+            and not request.layout.padded
+            and request.submission.load_id < SOLO
+            for request in self._waiting
+        )
+
     def _serve_plain(self) -> int | None:
         """Sleep and serve until something comes that is not plain; gives the time to look again."""
         if self._express is None or self._version is None:
             return None
-        link, submissions = self._express.serve(self._version)
-        if not submissions:
-            return None
-        self._take_in(link, submissions)
-        return self._serve()
+        waiting, self._waiting = self._waiting, []
+        first = waiting[0].link if waiting else None
+        link, left = self._express.serve(self._version, first, [one.submission for one in waiting])
+        if left and link.attached:
+            self._take_in(link, left)
+        until_ns = self._serve()
+        self._close_detached()
+        return until_ns
 
     def _take_in(self, link: AttachedLink, submissions: Sequence[Submission]) -> None:
         """Take what a link has submitted; answer at once what cannot be run."""
@@ -226,7 +243,7 @@ class Loop:
 
     def _run(self, version: Version, batch: list[Request], started_ns: int) -> None:
         """Run a batch and answer it; where that cannot be, run its members one by one."""
-        ran = _by_link(batch)
+        ran = by_link(batch)
         for link, requests in ran:
             link.end.run([request.submission.request_id for request in requests])
         answers, inferred_ns = attempt(version, batch)
@@ -261,30 +278,23 @@ class Loop:
         outputs: Arrays | Exception,
         started_ns: int,
         inferred_ns: int,
-    ) -> bool:
-        """Answer a batch that compiled code has run; False where its members have to run alone."""
+    ) -> None:
+        """Answer a batch that compiled code has run; or run its members one by one."""
         version = self._version
         assert version is not None
         taken = [request_of(link, one, version.layouts, version.load_id) for one in submissions]
-        answers = cut(version, [request for request in taken if request is not None], outputs)
-        if answers is None:
-            return False
-        self._responder.send(link, answers, started_ns, inferred_ns)
-        return True
+        batch = [request for request in taken if request is not None]
+        assert len(batch) == len(taken), "slots are theirs until they are answered"
+        answers = cut(version, batch, outputs)
+        if answers is not None:
+            self._responder.send(link, answers, started_ns, inferred_ns)
+            return
+        for request in batch:
+            if link.attached:
+                self._run(version, [request], time.monotonic_ns())
 
     def _refuse(self, link: AttachedLink, answers: list[Answer]) -> None:
         """Answer requests of a link that are not run."""
         now_ns = time.monotonic_ns()
         if link.attached:
             self._responder.send(link, answers, now_ns, now_ns)
-
-
-def _by_link(batch: list[Request]) -> list[tuple[AttachedLink, list[Request]]]:
-    """Sort a batch's requests by their links, most often one."""
-    first = batch[0].link
-    if len(batch) == 1 or all([request.link is first for request in batch]):  # noqa: C419 - quicker
-        return [(first, batch)]
-    found: dict[int, tuple[AttachedLink, list[Request]]] = {}
-    for request in batch:
-        found.setdefault(id(request.link), (request.link, []))[1].append(request)
-    return list(found.values())

@@ -50,3 +50,14 @@ def request_of(
     return Request(
         link, submission, payload, layout, group, layout.rows, submission.submitted_ns, alone
     )
+
+
+def by_link(batch: list[Request]) -> list[tuple[AttachedLink, list[Request]]]:
+    """Sort a batch's requests by their links, most often one."""
+    first = batch[0].link
+    if len(batch) == 1 or all([request.link is first for request in batch]):  # noqa: C419 - quicker
+        return [(first, batch)]
+    found: dict[int, tuple[AttachedLink, list[Request]]] = {}
+    for request in batch:
+        found.setdefault(id(request.link), (request.link, []))[1].append(request)
+    return list(found.values())

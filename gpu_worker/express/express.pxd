@@ -19,8 +19,9 @@ cdef class Express:
 
     cdef int _open(self, object link) except -1
     cdef int _append(self) except -1
+    cdef int _take_over(self, object submissions) except -1
     cdef object _submission(self, Py_ssize_t number)
     cdef Kind _kind(self, Py_ssize_t number)
     cdef Py_ssize_t _decide(self, uint64_t now) except -1
     cdef bint _serve_one(self) except -1
-    cdef bint _gather(self, object inputs, Py_ssize_t count) except -1
+    cdef int _gather(self, object inputs, Py_ssize_t count) except -1

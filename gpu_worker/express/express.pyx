@@ -11,9 +11,11 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, errno
 from libc.string cimport memcpy, memmove
 
-from gpu_worker.express.kind cimport kind_of
-from gpu_worker.express.responses cimport Responses
+from gpu_worker.express.kind cimport MOST_DIMS, kind_of
+from gpu_worker.express.responses cimport LEADS, ROWS_SHIFT, Responses
 from gpu_worker.ipc.compiled cimport (
+    LINE,
+    MOST,
     SLOT_HEADER,
     WORDS,
     address,
@@ -24,7 +26,7 @@ from gpu_worker.ipc.compiled cimport (
     take_counted,
 )
 
-from gpu_worker.ipc import link
+from gpu_worker.ipc import link as links, ring, slots, tensors
 from gpu_worker.ipc.link import Submission
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -39,7 +41,10 @@ cdef extern from "<sys/epoll.h>" nogil:
 cdef enum:
     MOST_KINDS = 32
 
-cdef uint64_t SOLO = link.SOLO
+if (links.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER, tensors.MAX_RANK) != (
+    MOST, WORDS, LINE, SLOT_HEADER, MOST_DIMS,
+) or links.outcome_of(links.Status.OK, 3, leads=True) != 3 << ROWS_SHIFT | LEADS:
+    raise RuntimeError("the compiled code is of another version: install hotpaddle again")
 
 
 cdef class Express:
@@ -48,12 +53,19 @@ cdef class Express:
         self._links, self._answer, self._epoll = links, answer, links.epoll_fd
         self._batch = []
 
-    def serve(self, version):
-        """Sleep and serve; gives the link and what was taken from it and is still to be served."""
+    def serve(self, version, link, submissions):
+        """Sleep and serve; gives the link and what was taken from it and is still to be served.
+
+        `submissions` were taken from `link` already.
+        """
         cdef epoll_event events[2]
         cdef int found, timeout
         self._version, self._kinds = version, version.kinds
         self._first = self._count = 0
+        if submissions:
+            if link is not self._link:
+                self._open(link)
+            self._take_over(submissions)
         try:
             while True:
                 timeout = 0 if self._count else -1
@@ -74,6 +86,8 @@ cdef class Express:
                         self._open(link)
                     self._append()
                 if self._count and not self._serve_one():
+                    break
+                if self._links.detached:
                     break
             return self._link, [self._submission(number) for number in range(self._count)]
         finally:
@@ -103,6 +117,16 @@ cdef class Express:
                 <uint64_t*>address(self._submissions), count, self._pending + self._count * WORDS
             )
             self._count += <Py_ssize_t>count
+        return 0
+
+    cdef int _take_over(self, object submissions) except -1:
+        cdef Py_ssize_t number, word
+        if len(submissions) > ROOM:
+            raise ValueError(f"{len(submissions)} requests are more than a link can hold")
+        for number, submission in enumerate(submissions):
+            for word in range(WORDS):
+                self._pending[number * WORDS + word] = submission[word]
+        self._count = len(submissions)
         return 0
 
     cdef object _submission(self, Py_ssize_t number):
@@ -158,7 +182,7 @@ cdef class Express:
         if group is None or not group.batchable:
             return 1
         batch.clear()
-        for number in range(self._count):
+        for number in range(min(self._count, <Py_ssize_t>MOST)):
             kind = self._kind(number)
             if kind is None or kind.group is not group:
                 return 0
@@ -193,42 +217,44 @@ cdef class Express:
             return False
         predictor = self._version.predictor
         cdef Kind first = <Kind>self._batch[0]
-        if count > 1:
-            inputs = predictor.buffers(first.group.shapes(self._rows))
-        elif predictor.shares:
-            inputs = predictor.buffers(first.layout.shapes)
-        else:
+        if count == 1 and not predictor.shares:
             return False  # it copies from wherever the bytes lie: straight from the slot
-        if not self._gather(inputs, count):
-            return False
         cdef uint64_t* running = <uint64_t*>address(self._running)
         running[0] = 0
         for number in range(count):
             running[1 + number] = words[number * WORDS]
         store_release(running, count)
-        served = False
+        served = self._responses.published = False
         try:
+            if count > 1:
+                inputs = predictor.buffers(first.group.shapes(self._rows))
+            else:
+                inputs = predictor.buffers(first.layout.shapes)
+            self._gather(inputs, count)
             outputs = predictor.run_buffers(inputs)
             inferred = now_ns()
             served = self._responses.send(
                 self._version, self._batch, words, self._rows, outputs, started, inferred
             )
         except Exception as error:
-            outputs, inferred = error, now_ns()
+            if self._responses.published:
+                raise  # whoever waits for these answers cannot be told any more
+            outputs, inferred = error.with_traceback(None), now_ns()
         if not served:
             submissions = [self._submission(number) for number in range(count)]
-            served = self._answer(self._link, submissions, outputs, started, inferred)
-        store_release(running, 0)
-        if served:
-            self._first += count
-            self._count -= count
-            return True
-        for number in range(count):  # each of them has to run alone
-            words[number * WORDS + 4] |= SOLO
-        return False
+            self._answer(self._link, submissions, outputs, started, inferred)
+        store_release(<uint64_t*>address(self._running), 0)
+        self._first += count
+        self._count -= count
+        return True
 
-    cdef bint _gather(self, object inputs, Py_ssize_t count) except -1:
-        """Fill the buffers with the requests' rows in order; False where they do not fit."""
+    cdef int _gather(self, object inputs, Py_ssize_t count) except -1:
+        """Fill the buffers with the requests' rows in order.
+
+        Raises:
+            ValueError: they are not of that size.
+
+        """
         cdef Py_ssize_t index, number, at, room, size
         cdef Kind kind
         cdef char* into
@@ -239,9 +265,9 @@ cdef class Express:
                 kind = <Kind>self._batch[number]
                 size = kind.sizes[index]
                 if at + size > room:
-                    return False
+                    break
                 memcpy(into + at, self._payloads[number] + kind.starts[index], size)
                 at += size
             if at != room:
-                return False
-        return True
+                raise ValueError(f"input {index} has {room} bytes, not those of its requests")
+        return 0

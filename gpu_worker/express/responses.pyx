@@ -22,11 +22,6 @@ from gpu_worker.ipc.compiled cimport (
     store_release,
 )
 
-cdef enum:
-    LEADS = 0x100  # as in `link`
-    ROWS_SHIFT = 16
-
-
 cdef class Responses:
     def __init__(self, end):
         """Write the responses of a `WorkerEnd`."""
@@ -51,12 +46,12 @@ cdef class Responses:
         cdef list forms = []
         plain = len(outputs) <= MOST_TENSORS
         try:
-            for array in outputs if plain else ():
-                PyObject_GetBuffer(array, &views[opened], PyBUF_ND)
-                opened += 1
-        except (BufferError, ValueError):
-            plain = False  # not contiguous
-        try:
+            try:
+                for array in outputs if plain else ():
+                    PyObject_GetBuffer(array, &views[opened], PyBUF_ND)
+                    opened += 1
+            except (BufferError, ValueError):
+                plain = False  # not contiguous
             for number in range(opened if count > 1 else 0):
                 if not views[number].ndim or views[number].shape[0] != rows:
                     plain = False
@@ -113,6 +108,7 @@ cdef class Responses:
                 )
             at += form.length
             row += own
+        self.published = True
         store_release(<uint64_t*>address(self._fields) + HEAD, position + span_of(total))
         cdef uint64_t* ring = <uint64_t*>address(self._completions)
         descriptor[5], descriptor[6], descriptor[7] = started, inferred, now_ns()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_worker.express.parts import Express
-from gpu_worker.ipc.link import SOLO
+from gpu_worker.ipc import messages
+from gpu_worker.ipc.link import SOLO, Status
 from gpu_worker.ipc.tensors import Contract, TensorSpec
 from gpu_worker.loop import Loop
 from tests.unit.gpu_worker.held_worker import Batches, Inputs, StartBatches, rows_of
@@ -72,7 +73,7 @@ def test_a_batch_that_fails_is_run_once_together_and_then_apart(
     assert batches.sizes() == [3, 1, 1, 1]
     assert [answer.completion.status for answer in answers] == [0, 1, 0]
     assert b"77 is bad" in answers[1].data
-    assert taken_by_python == [3]
+    assert taken_by_python == []
 
 
 def test_outputs_that_are_not_contiguous_are_answered_without_a_second_run(
@@ -96,6 +97,61 @@ def worker(*, express: bool, **batching: object) -> Iterator[Batches]:
         yield batches
     finally:
         batches.worker.close()
+
+
+def test_one_that_is_not_plain_does_not_keep_those_behind_it_in_python_code(
+    start_batches: StartBatches, taken_by_python: list[int]
+) -> None:
+    batches = start_batches(plain, PLAIN, max_batch_size=2)
+    worker = batches.worker
+    late = worker.submission(ONE, deadline_ns=1)[0]
+    batches.serve([late, *(worker.submission(ONE)[0] for _ in range(9))], ONE)
+    assert taken_by_python == [10], "those that had come with it"
+    batches.serve([worker.submission(ONE)[0] for _ in range(9)], ONE)
+    assert taken_by_python == [10]
+
+
+@pytest.mark.parametrize("express", [True, False], indirect=True)
+def test_memory_that_cannot_be_had_fails_the_request_that_was_named_as_running(
+    start_batches: StartBatches, monkeypatch: pytest.MonkeyPatch, express: bool
+) -> None:
+    batches = start_batches(plain, PLAIN)
+    seen: list[tuple[int, ...]] = []
+
+    def buffers(shapes: object) -> object:
+        del shapes
+        seen.append(batches.worker.link.running())
+        raise MemoryError("no memory")
+
+    submission = batches.worker.submission(ONE)[0]
+    with monkeypatch.context() as broken:
+        broken.setattr(batches.predictor, "buffers", buffers)
+        batches.worker.link.submit([submission])
+        (answer,) = batches.worker.answers()
+    assert answer.completion.status == Status.FAILED
+    assert b"no memory" in answer.data
+    assert seen == [(submission.request_id,)]
+    assert batches.serve([batches.worker.submission(ONE)[0]], ONE)[0].completion.status == 0
+
+
+@pytest.mark.parametrize("express", [True, False], indirect=True)
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_failed_request_holds_no_memory_of_a_front_that_goes(
+    start_batches: StartBatches, shares: bool, express: bool
+) -> None:
+    def run(inputs: Inputs) -> Arrays:
+        if (inputs[1] == 77).any():
+            raise RuntimeError("77 is bad")
+        return plain(inputs)
+
+    batches = start_batches(run, PLAIN, shares=shares)
+    front = batches.worker.attach(1)
+    for number in (77, 3):
+        front.link.submit([front.submission([ONE[0], np.array([number], np.int64)])[0]])
+        assert front.answers()[0].completion.status == (number == 77)
+    batches.worker.control.send(messages.Detach(1))
+    assert batches.serve([batches.worker.submission(ONE)[0]], ONE)[0].completion.status == 0
+    front.close()
 
 
 def said_by(answer: Answer) -> object:
