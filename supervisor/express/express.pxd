@@ -8,7 +8,6 @@ cdef class Express:
     cdef readonly object front, arena, scratch
     cdef object _slots, _dirty, _call_soon, _flush
     cdef dict _routes
-    cdef set _seen  # heads that one request had
     cdef object _last_lines
     cdef uint64_t _second
     cdef bint _due

@@ -32,7 +32,7 @@ cdef class Express:
         self.front = front
         self.arena, self._slots = front.arena.segment, front.arena.slots
         self.scratch = front.scratch
-        self._routes, self._seen = {}, set()
+        self._routes = {}
         self._dirty = []
         self._call_soon, self._flush = loop.call_soon, self.flush
 
@@ -58,16 +58,11 @@ cdef class Express:
             return None
         if <Py_ssize_t>head.json_length > LONGEST_JSON:
             return None
-        if raw_head not in self._seen:  # it may be one that no other request has
-            if len(self._seen) >= MOST_ROUTES:
-                self._seen.clear()
-            self._seen.add(raw_head)
-            return None
         cdef char* payload = address(self.arena.memory) + <size_t>slot.offset + SLOT_HEADER
         json = payload[start : start + <Py_ssize_t>head.json_length]
         route = Route(raw_head, head, dispatcher, lane, plan, start, json, slot.home)
-        if len(self._routes) >= MOST_ROUTES:
-            self._routes.clear()
+        if len(self._routes) >= MOST_ROUTES:  # heads may differ with each request
+            del self._routes[next(iter(self._routes))]
         self._routes[raw_head] = route
         return route
 

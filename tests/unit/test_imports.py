@@ -61,6 +61,18 @@ def test_direction(path: Path) -> None:
             assert not inside or name.startswith("gpu_worker.ipc"), f"{where} imports {name}"
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*/express/*.pyx")), ids=relative)
+def test_size_and_docstring_of_compiled_code(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    assert text.splitlines()[1].startswith('"""')
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("gpu_worker/**/*.p[yx][xd]")), ids=relative)
+def test_direction_of_compiled_code(path: Path) -> None:
+    assert "supervisor" not in path.read_text()
+
+
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_size_and_docstring(path: Path) -> None:
     text = path.read_text()

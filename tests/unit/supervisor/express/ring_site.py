@@ -11,16 +11,16 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gpu_worker.answer import ResponseLayouts
 from gpu_worker.ipc.arena import ArenaReader
 from gpu_worker.ipc.link import (
-    SOLO,
     Completion,
     LinkFds,
     Status,
@@ -30,7 +30,7 @@ from gpu_worker.ipc.link import (
     outcome_of,
 )
 from gpu_worker.ipc.ring import LINE
-from gpu_worker.ipc.tensors import BY_NAME, Contract, Tensor, encode_table, read_table, table_size
+from gpu_worker.ipc.tensors import Contract, read_table
 from supervisor.dispatch.delivery import Delivery
 from supervisor.dispatch.lane import Lane
 from supervisor.express import parts
@@ -38,12 +38,15 @@ from supervisor.workers.events import Answered
 from supervisor.workers.port import WorkerPort
 from tests.unit.supervisor.http.client import Client, y_of
 from tests.unit.supervisor.http.codec.requests import Array
+from tests.unit.supervisor.http.loops import until
 from tests.unit.supervisor.http.site import Site
 
 COMPILED = pytest.mark.skipif(
     parts.Express is None, reason="supervisor.express was not compiled at installation"
 )
 RESPONSE_BYTES = 1 << 20
+LOAD = 7
+Model = Callable[[Array], Sequence[Array]]  # from the input to all outputs
 
 
 @dataclass(frozen=True)
@@ -88,33 +91,46 @@ class RingWorker:
         self.end, self.arena = WorkerEnd(fds), ArenaReader(fds.arena)
         self.link, self.site, self.lane = link, site, lane
         self.port = Port(number, os.getpid(), "cpu", link, site)
-        self.port.lane, self.port.load_id = lane, 7
+        self.port.lane, self.port.load_id = lane, LOAD
         self.waiting: deque[Submission] = deque()  # taken, and not answered
         self.seen: list[Taken] = []
-        self.rows = 0  # of all answers; 0: as many as the input has
+        self.model: Model = lambda x: [y_of(x)]
+        self._layouts = ResponseLayouts(lane.contract)
         self._prompt = False
 
     def take(self) -> None:
         """Take what was submitted, and look at it."""
         for one in self.end.submissions():
-            (x,) = self.inputs(one)
-            alone = bool(one.load_id & SOLO)
-            assert one.load_id | SOLO == 7 | SOLO
-            self.seen.append(Taken(x.tobytes(), x.shape, alone, one.output_mask))
+            request = self.port.in_flight[one.request_id]
+            assert one == request.submission(LOAD, request.submitted_ns)
+            x = self.input(one)
+            self.seen.append(Taken(x.tobytes(), x.shape, bool(request.crashes), one.output_mask))
             self.waiting.append(one)
 
-    def inputs(self, one: Submission) -> list[Array]:
+    async def has(self, count: int = 1) -> None:
+        """Wait until so many requests have come that are not answered."""
+
+        def come() -> bool:
+            self.take()
+            return len(self.waiting) >= count
+
+        await until(come)
+
+    def input(self, one: Submission) -> Array:
         payload = self.arena.payload(one.slot_offset, one.length, one.slot_reuse, one.request_id)
         assert payload is not None, "the descriptor is stale"
-        return [tensor.view(payload).copy() for tensor in read_table(payload)]
+        (x,) = (tensor.view(payload).copy() for tensor in read_table(payload))
+        return x
 
     def outputs(self, one: Submission) -> bytes:
-        """Write the answer to a request as the worker does: a table, and what it names."""
-        y = y_of(self.inputs(one)[0])
-        if self.rows:
-            y = np.resize(y, (self.rows, 2))
-        at = table_size(1)
-        return encode_table([Tensor(0, BY_NAME["FP32"], y.shape, at, y.nbytes)]) + y.tobytes()
+        """Write the answer to a request as a worker does."""
+        arrays = self.model(self.input(one))
+        shapes = tuple(array.shape for array in arrays)
+        table, places, length = self._layouts.get(shapes, one.output_mask)
+        data = bytearray(table.ljust(length, b"\0"))
+        for index, start, end in places:
+            data[start:end] = arrays[index].tobytes()
+        return bytes(data)
 
     def completion(
         self, one: Submission, status: Status = Status.OK, data: bytes | None = None
@@ -148,6 +164,12 @@ class RingWorker:
             asyncio.get_running_loop().add_reader(fd, self.answer, 1 << 16)
         self.answer(1 << 16)
 
+    def be_slow(self) -> None:
+        """Answer when told to."""
+        if self._prompt:
+            self._prompt = False
+            asyncio.get_running_loop().remove_reader(self.end.submission_bell.fd)
+
     def die(self, *running: int) -> None:
         """End, in the middle of running these ids."""
         self.end.run(running)
@@ -155,8 +177,7 @@ class RingWorker:
         self.close()
 
     def close(self) -> None:
-        if self._prompt:
-            asyncio.get_running_loop().remove_reader(self.end.submission_bell.fd)
+        self.be_slow()
         self.site.workers.remove(self)
         self.port.close()
         self.arena.close()
@@ -207,6 +228,13 @@ class RingSite(Site):
         self.dispatcher.switch(lane)
         return made
 
+    def lay_in(self, count: int) -> None:
+        """Have so many slots lie ready: compiled code takes those that have come back."""
+        slots = [self.arena.slots.take(100) for _ in range(count)]
+        for slot in slots:
+            assert slot is not None
+            self.arena.slots.give_back(slot)
+
     async def at_rest(self) -> None:
         for worker in self.workers:
             worker.be_prompt()
@@ -229,6 +257,11 @@ async def ring_site(**options: Any) -> AsyncIterator[RingSite]:
         yield one
     finally:
         await one.stop()
+
+
+def of_rows(rows: int) -> Model:
+    """Give a model whose output has so many rows, whatever the input."""
+    return lambda x: [np.resize(y_of(x), (rows, 2))]
 
 
 async def raw_answer(client: Client) -> bytes:
