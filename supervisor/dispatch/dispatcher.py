@@ -109,8 +109,8 @@ class Dispatcher:
 
     def _admit(self, request: InferRequest, lane: Lane) -> None:
         waiting, limit = self.queued, lane.settings.queue_limit
-        if waiting >= limit and self._pumping:
-            self.pump()  # those that came a moment ago may only wait to be handed on
+        if waiting >= limit:
+            self.pump()  # they may only wait to be handed on: came, or got credit, a moment ago
             waiting = self.queued
         if waiting >= limit:
             self.counts["queue_full"] += 1

@@ -36,6 +36,7 @@ class AnswerForm:
 
         """
         self.made_of = plan, tensors
+        self.end = max((tensor.offset + tensor.nbytes for tensor in tensors), default=0)
         self.table_length = table_size(len(plan.outputs))  # of answers that are told apart by it
         by_index = {tensor.index: tensor for tensor in tensors}
         if any(wish.index not in by_index for wish in plan.outputs):
@@ -148,7 +149,7 @@ class AnswerForms:
             self._forms.clear()
         key = plan.form_key + bytes(result.data[: table_size(len(plan.outputs))])
         form = self._forms.get(key)
-        if form is None:
+        if form is None or form.end > len(result.data):
             form = AnswerForm(self._lane, plan, result.tensors())
             if len(self._forms) >= _MOST:
                 self._forms.clear()

@@ -55,6 +55,19 @@ async def test_a_full_queue_is_answered_at_once_and_costs_no_slot() -> None:
     assert bench.lent == 0
 
 
+async def test_a_queue_is_not_full_when_a_worker_has_just_got_credit() -> None:
+    bench = Bench(max_in_flight=1, queue_limit=1)
+    lane = bench.serve("v1")
+    (worker,) = bench.of(lane)
+    replies: list[Reply] = []
+    for _ in range(2):
+        bench.submit(replies)
+        await step()
+    del worker.in_flight[next(iter(worker.in_flight))]  # taken, and about to be answered
+    bench.submit(replies)
+    assert (len(worker.in_flight), bench.dispatcher.queued) == (1, 1)
+
+
 async def test_a_deadline_in_the_queue_frees_the_slot() -> None:
     bench = Bench(max_in_flight=1)
     lane = bench.serve("v1")

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from supervisor.settings import Settings
-from tests.unit.supervisor.express.ring_site import RingSite, raw_answer, ring_site
+from tests.unit.supervisor.express.ring_site import RingSite, RingWorker, raw_answer, ring_site
 from tests.unit.supervisor.http.client import Client, ask, numbers
+from tests.unit.supervisor.http.loops import until
 
 T = TypeVar("T")
 MODES: Final = ("auto", "off")
+BUSY: Final = 4  # clients of `busy`
 
 
 async def both_ways(
@@ -42,6 +44,25 @@ async def exchanged(client: Client, request: bytes) -> bytes:
     """Ask, and give the answer's bytes."""
     client.writer.write(request)
     return await raw_answer(client)
+
+
+def _in_flight(worker: RingWorker) -> int:
+    return len(worker.port.in_flight)
+
+
+async def busy(one: RingSite, *, workers: int = 1) -> tuple[list[RingWorker], list[Client]]:
+    """Have plain requests of several clients be with the first worker, which does nothing yet."""
+    made = one.serve_rings(workers=workers)
+    one.lay_in(BUSY)
+    clients = [await acquainted(one) for _ in range(BUSY)]
+    for worker in made:
+        worker.be_slow()
+    before = one.express
+    for number, client in enumerate(clients):
+        await client.send(ask(numbers(number)))
+    assert one.express - before in (0, BUSY)
+    await until(lambda: one.dispatcher.queued + sum(map(_in_flight, made)) == BUSY)
+    return made, clients
 
 
 def counted(one: RingSite) -> dict[str, Any]:

@@ -117,10 +117,10 @@ class RingWorker:
         await until(come)
 
     def input(self, one: Submission) -> Array:
+        """Read what was asked, several inputs one below the other."""
         payload = self.arena.payload(one.slot_offset, one.length, one.slot_reuse, one.request_id)
         assert payload is not None, "the descriptor is stale"
-        (x,) = (tensor.view(payload).copy() for tensor in read_table(payload))
-        return x
+        return np.concatenate([tensor.view(payload) for tensor in read_table(payload)])
 
     def outputs(self, one: Submission) -> bytes:
         """Write the answer to a request as a worker does."""

@@ -13,34 +13,13 @@ from gpu_worker.ipc.link import Completion, Status
 from gpu_worker.ipc.ring import LINE
 from gpu_worker.ipc.tensors import BY_NAME, Tensor, encode_table
 from supervisor.http.connection import Connection
-from tests.unit.supervisor.express.both_ways import acquainted, both_ways, exchanged
+from tests.unit.supervisor.express.both_ways import BUSY, both_ways, busy, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite, RingWorker, raw_answer
-from tests.unit.supervisor.http.client import Client, ask, numbers, y_of
+from tests.unit.supervisor.http.client import ask, numbers, y_of
 from tests.unit.supervisor.http.loops import on_both_loops, until
 
 pytestmark = COMPILED
-CLIENTS = 4
-OK = b"HTTP/1.1 200 OK\r\n"
-Y = [y_of(numbers(number)).tobytes() for number in range(CLIENTS)]
-
-
-def in_flight(worker: RingWorker) -> int:
-    return len(worker.port.in_flight)
-
-
-async def busy(one: RingSite, *, workers: int = 1) -> tuple[list[RingWorker], list[Client]]:
-    """Have plain requests of several clients be with the first worker, which does nothing yet."""
-    made = one.serve_rings(workers=workers)
-    one.lay_in(CLIENTS)
-    clients = [await acquainted(one) for _ in range(CLIENTS)]
-    for worker in made:
-        worker.be_slow()
-    before = one.express
-    for number, client in enumerate(clients):
-        await client.send(ask(numbers(number)))
-    assert one.express - before in (0, CLIENTS)
-    await until(lambda: one.dispatcher.queued + sum(map(in_flight, made)) == CLIENTS)
-    return made, clients
+Y = [y_of(numbers(number)).tobytes() for number in range(BUSY)]
 
 
 def complete(worker: RingWorker, change: Callable[[list[Completion]], list[Completion]]) -> None:
@@ -65,7 +44,7 @@ OUTSIDE = {
 async def test_an_answer_outside_the_ring_breaks_it_and_those_before_are_given(where: str) -> None:
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         ring = worker.end.responses.capacity
         complete(worker, lambda all_: [*all_[:2], OUTSIDE[where](all_[2], ring), all_[3]])
         await until(lambda: worker.port.complaints)
@@ -82,8 +61,8 @@ async def test_an_answer_outside_the_ring_breaks_it_and_those_before_are_given(w
         assert one.dispatcher.counts["sent_again"] == 2
         return [*found, complaint.encode()]
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
-    assert [answer[-8:] for answer in found[:CLIENTS]] == Y
+    found = await both_ways(talk, max_in_flight=BUSY)
+    assert [answer[-8:] for answer in found[:BUSY]] == Y
 
 
 @on_both_loops
@@ -91,20 +70,20 @@ async def test_an_answer_outside_the_ring_breaks_it_and_those_before_are_given(w
 async def test_a_doorbell_that_counts_more_than_there_is_breaks_the_ring(count: int) -> None:
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         os.eventfd_write(worker.link.completion_bell.fd, count)
         complete(worker, lambda all_: all_)
         await until(lambda: worker.port.complaints)
         (complaint,) = worker.port.complaints
-        assert complaint == f"the doorbell counted {CLIENTS + count} descriptors, the ring says 4"
-        assert len(worker.port.in_flight) == CLIENTS
+        assert complaint == f"the doorbell counted {BUSY + count} descriptors, the ring says 4"
+        assert len(worker.port.in_flight) == BUSY
         lane = worker.lane
         worker.die()
         one.add_ring_worker(lane).be_prompt()
         one.dispatcher.pump()
         return [await raw_answer(client) for client in clients]
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
+    found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y
 
 
@@ -113,20 +92,20 @@ async def test_a_doorbell_that_counts_more_than_there_is_breaks_the_ring(count: 
 async def test_a_head_that_cannot_be_breaks_the_ring(off: int) -> None:
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         words = worker.link.memory()[1].cast("Q")
         words[0] = words[LINE // 8] + off
         words.release()
         os.eventfd_write(worker.link.completion_bell.fd, 1 if off > 0 else 3)
         await until(lambda: worker.port.complaints)
-        assert len(worker.port.in_flight) == CLIENTS
+        assert len(worker.port.in_flight) == BUSY
         lane = worker.lane
         worker.die()
         one.add_ring_worker(lane).be_prompt()
         one.dispatcher.pump()
         return [await raw_answer(client) for client in clients]
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
+    found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y
 
 
@@ -135,13 +114,15 @@ async def test_stale_answers_are_counted_and_the_others_given() -> None:
     def change(answers: list[Completion]) -> list[Completion]:
         first, second, third, fourth = answers
         unknown = first._replace(request_id=first.request_id + 1_000_000)
-        reused = second._replace(slot_reuse=second.slot_reuse + 1)
+        reused = first._replace(
+            request_id=second.request_id, slot_reuse=second.slot_reuse + 1
+        )  # with the bytes of another answer
         endless = second._replace(slot_reuse=0, length=(1 << 64) - 1)
         return [unknown, first, first, reused, endless, second, third, fourth, unknown]
 
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         complete(worker, change)
         found = [await raw_answer(client) for client in clients]
         assert (worker.port.stale, worker.port.complaints) == (5, [])
@@ -149,8 +130,8 @@ async def test_stale_answers_are_counted_and_the_others_given() -> None:
         worker.be_prompt()
         return [*found, *[await exchanged(client, ask(numbers(0))) for client in clients]]
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
-    assert [answer[-8:] for answer in found] == [*Y, *[Y[0]] * CLIENTS]
+    found = await both_ways(talk, max_in_flight=BUSY)
+    assert [answer[-8:] for answer in found] == [*Y, *[Y[0]] * BUSY]
 
 
 @on_both_loops
@@ -192,7 +173,7 @@ async def test_what_is_no_answer_is_told_and_the_connection_goes_on(
 async def test_what_a_worker_finds_stale_is_sent_again() -> None:
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         worker.answer(1)
         worker.answer(2, Status.STALE, b"")
         worker.answer(1)
@@ -202,43 +183,7 @@ async def test_what_a_worker_finds_stale_is_sent_again() -> None:
         assert [one.alone for one in worker.seen[-2:]] == [True, True]
         return found
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
-    assert [answer[-8:] for answer in found] == Y
-
-
-@on_both_loops
-async def test_a_worker_that_dies_twice_over_a_request_names_it() -> None:
-    async def talk(one: RingSite) -> list[bytes]:
-        (worker,), clients = await busy(one)
-        for _ in range(2):
-            await worker.has(2)
-            lane = worker.lane
-            worker.die(worker.waiting[0].request_id)
-            worker = one.add_ring_worker(lane)
-            one.dispatcher.pump()
-        worker.be_prompt()
-        return [await raw_answer(client) for client in clients]
-
-    with capture_logs():
-        found = await both_ways(talk, max_in_flight=2)
-    assert found[0].startswith(b"HTTP/1.1 500 ")
-    assert [answer[-8:] for answer in found[1:]] == Y[1:]
-
-
-@on_both_loops
-async def test_a_worker_that_has_gone_is_given_nothing_that_was_not_rung_for() -> None:
-    async def talk(one: RingSite) -> list[bytes]:
-        worker, _ = one.serve_rings(workers=2)
-        one.lay_in(CLIENTS)
-        clients = [await acquainted(one) for _ in range(CLIENTS)]
-        worker.be_slow()
-        for number, client in enumerate(clients):
-            client.writer.write(ask(numbers(number)))
-        await until(lambda: worker.port.in_flight)
-        worker.die()
-        return [await raw_answer(client) for client in clients]
-
-    found = await both_ways(talk, max_in_flight=CLIENTS)
+    found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y
 
 
@@ -248,7 +193,7 @@ async def test_times_that_cannot_be_leave_figures_that_can_be_told() -> None:
 
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         complete(worker, lambda all_: [one._replace(started_ns=9, inferred_ns=5) for one in all_])
         found = [await raw_answer(client) for client in clients]
         serving = one.dispatcher.serving
@@ -259,7 +204,7 @@ async def test_times_that_cannot_be_leave_figures_that_can_be_told() -> None:
         assert -limit < told["output_ns"] < limit
         return found
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
+    found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y
 
 
@@ -267,7 +212,7 @@ async def test_times_that_cannot_be_leave_figures_that_can_be_told() -> None:
 async def test_a_connection_that_cannot_be_answered_harms_no_other() -> None:
     async def talk(one: RingSite) -> list[bytes]:
         (worker,), clients = await busy(one)
-        await worker.has(CLIENTS)
+        await worker.has(BUSY)
         its = cast("Connection", clients[1].its)
         socket, its._socket = its._socket, cast("Any", None)  # noqa: SLF001 - nothing else breaks it
         with capture_logs() as told:
@@ -278,5 +223,5 @@ async def test_a_connection_that_cannot_be_answered_harms_no_other() -> None:
         its._socket = socket  # noqa: SLF001
         return found
 
-    found = await both_ways(talk, max_in_flight=CLIENTS)
+    found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == [Y[0], *Y[2:]]

@@ -15,6 +15,7 @@ from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.request import InferRequest
 from supervisor.http.heads import Head
 from supervisor.settings import Settings
+from tests.unit.supervisor.dispatch.bench import step
 from tests.unit.supervisor.express.both_ways import acquainted, both_ways, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite, raw_answer, ring_site
 from tests.unit.supervisor.http.client import Client, ask, http, numbers, y_of
@@ -139,15 +140,19 @@ async def test_what_comes_while_all_is_held_waits_in_the_kernel() -> None:
         client = await acquainted(one)
         one.front.hold()
         client.writer.write(ask(X))
-        for _ in range(20):
-            await asyncio.sleep(0)
+        late = await one.client()
+        await late.send(ask(X))
+        for _ in range(4):
+            await step()
         assert len(worker.seen) == 2
         one.front.go_on()
-        found = await raw_answer(client)
-        return [found, await exchanged(client, ask(X))]
+        return [
+            *[await raw_answer(one) for one in (client, late)],
+            *[await exchanged(one, ask(X)) for one in (client, late)],
+        ]
 
     found = await both_ways(talk)
-    assert [answer[-8:] for answer in found] == [Y, Y]
+    assert [answer[-8:] for answer in found] == [Y] * 4
 
 
 @on_both_loops

@@ -1,4 +1,4 @@
-"""Models of several outputs: those asked for, in the order and form asked for."""
+"""Models of several outputs, those asked for, in any form; and of inputs in both forms at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import orjson
 import pytest
 
 from gpu_worker.ipc.tensors import BY_NAME, Contract, TensorSpec
+from supervisor.http.codec.decoded import HEADER_LENGTH
 from tests.unit.supervisor.dispatch.bench import CONTRACT
 from tests.unit.supervisor.express.both_ways import both_ways, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite
-from tests.unit.supervisor.http.client import ask, numbers, y_of
+from tests.unit.supervisor.http.client import PATH, ask, http, numbers, y_of
 from tests.unit.supervisor.http.codec.requests import Array
 from tests.unit.supervisor.http.loops import on_both_loops
 
@@ -122,3 +123,32 @@ async def test_outputs_whose_rows_change_by_themselves_are_told_right() -> None:
         y = y_of(numbers(seed))
         second = np.resize(y, (6 - count, 2)).astype("<i8")
         assert found[seed].endswith(np.resize(y, (count, 2)).tobytes() + second.tobytes())
+
+
+@on_both_loops
+async def test_numbers_in_json_beside_binary_data_are_read_each_time() -> None:
+    inputs = (*CONTRACT.inputs, TensorSpec("w", "FP32", (-1, 4)))
+    told = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    wide = {"name": "w", "datatype": "FP32", "shape": [1, 4]}
+
+    def mixed(seed: int) -> bytes:
+        binary = {**wide, "parameters": {"binary_data_size": 16}}
+        json = orjson.dumps({"inputs": [told, binary], "parameters": {"binary_data_output": True}})
+        length = f"{HEADER_LENGTH}: {len(json)}"
+        return http("POST", PATH, json + numbers(seed).tobytes(), length)
+
+    async def talk(one: RingSite) -> list[bytes]:
+        one.serve_rings(contract=Contract(inputs, CONTRACT.outputs))
+        client = await one.client()
+        found = []
+        for seed in range(4):
+            slot = one.arena.slots.take(100)
+            assert slot is not None
+            one.arena.payload(slot)[:] = bytes(slot.capacity)  # what was there before is no help
+            one.arena.slots.give_back(slot)
+            found.append(await exchanged(client, mixed(seed)))
+        return found
+
+    for seed, answer in enumerate(await both_ways(talk)):
+        y = np.array([4, 6, *y_of(numbers(seed)).ravel()], "<f4")
+        assert answer.endswith(y.tobytes())

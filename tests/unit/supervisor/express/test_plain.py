@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from tests.unit.supervisor.express.ring_site import (
     ring_site,
 )
 from tests.unit.supervisor.http.client import PATH, ask, chunked, http, numbers, y_of
-from tests.unit.supervisor.http.loops import on_both_loops
+from tests.unit.supervisor.http.loops import on_both_loops, run, until
 
 pytestmark = COMPILED
 TRACE = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -206,6 +208,42 @@ async def test_a_request_that_just_fills_the_buffer_or_just_does_not_is_answered
     found = await both_ways(talk, largest=LARGEST)
     assert set(found) == {found[0]}
     assert found[0].endswith(y_of(numbers(3, rows=2_000)).tobytes())
+
+
+@on_both_loops
+async def test_a_body_larger_than_the_buffer_leaves_the_next_requests_plain() -> None:
+    short, long, large = (ask(numbers(3, rows=rows)) for rows in (1, 300, 3_000))
+
+    async def talk(one: RingSite) -> list[bytes]:
+        one.serve_rings()
+        client = await acquainted(one)
+        requests = [long, large, short, long, large, long]
+        found, taken = [], []
+        for request in requests:
+            before = one.express
+            found.append(await exchanged(client, request))
+            taken.append(one.express > before)
+        assert taken in ([False, False, True, True, False, False], [False] * 6)
+        return found
+
+    found = await both_ways(talk, largest=LARGEST)
+    assert found[0] == found[3] == found[5]
+
+
+def test_the_date_is_that_of_the_answer() -> None:
+    async def talk() -> None:
+        async with ring_site() as one:
+            one.serve_rings()
+            client = await acquainted(one)
+            second = int(time.time())
+            assert (await client.ask(ask(X))).status == 200
+            await until(lambda: time.time() > second + 1.1)  # clocks may differ by a tick
+            before = int(time.time())
+            found = await client.ask(ask(X))
+            assert one.express == 3
+            assert before <= parsedate_to_datetime(found.headers["date"]).timestamp() <= time.time()
+
+    run(talk())
 
 
 @on_both_loops

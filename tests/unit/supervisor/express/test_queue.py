@@ -170,14 +170,86 @@ async def test_a_deadline_is_kept_in_the_queue_and_in_a_worker() -> None:
             await client.send(late)
         assert one.express in (0, 2)
         found = [await raw_answer(client) for client in clients]
-        assert one.dispatcher.counts["deadline"] == 3
+        assert one.dispatcher.counts["deadline"] == len(found)
         assert one.bench.lent == 2, "the worker may still read two of them"
+        found.append(await exchanged(clients[2], late))  # the only one that there is a timer for
+        assert one.express in (0, 3)
         worker.be_prompt()
         return [*found, await exchanged(clients[2], ask(numbers(2)))]
 
     found = await both_ways(talk, max_in_flight=2)
-    assert [answer.startswith(b"HTTP/1.1 504 ") for answer in found] == [True] * 3 + [False]
-    assert [b"it was in the queue" in answer for answer in found] == [False, False, True, False]
+    assert [answer.startswith(b"HTTP/1.1 504 ") for answer in found] == [True] * 4 + [False]
+    queued = [b"it was in the queue" in answer for answer in found]
+    assert queued == [False, False, True, True, False]
+
+
+@on_both_loops
+async def test_a_worker_makes_progress_as_it_begins_and_as_it_answers() -> None:
+    async def talk(one: RingSite) -> list[bool]:
+        (worker,) = one.serve_rings()
+        clients = await crowd(one, 3)
+        progress: list[bool] = []
+        for client in clients:
+            worker.port.last_progress = 0
+            await client.send(ask(numbers(1)))
+            await worker.has(len(progress) + 1)
+            progress.append(worker.port.last_progress > 0)
+        for client in clients:
+            worker.port.last_progress = 0
+            worker.answer()
+            await raw_answer(client)
+            progress.append(worker.port.last_progress > 0)
+        return progress
+
+    assert await both_ways(talk, max_in_flight=3) == [True, False, False, True, True, True]
+
+
+@on_both_loops
+async def test_who_asks_for_a_version_is_not_overtaken() -> None:
+    async def talk(one: RingSite) -> list[bytes]:
+        (worker,) = one.serve_rings()
+        clients = await crowd(one, 2)
+        clients[0].writer.write(ask(numbers(1), path="/v2/models/m/versions/v1/infer"))
+        clients[1].writer.write(ask(numbers(2)))
+        for _ in clients:
+            await worker.has()
+            worker.answer()
+        assert [one.x for one in worker.seen] == [numbers(1).tobytes(), numbers(2).tobytes()]
+        return [await raw_answer(client) for client in clients]
+
+    await both_ways(talk, max_in_flight=1)
+
+
+@on_both_loops
+async def test_slots_are_counted_and_few_of_a_size_are_kept() -> None:
+    many, large = 40, ask(numbers(1, rows=1_900))
+
+    async def talk(one: RingSite) -> list[int]:
+        one.serve_rings()
+        clients = await crowd(one, many + 1)
+        (worker,) = one.workers
+        worker.be_prompt()
+        await exchanged(clients[-1], large)
+        worker.be_slow()
+        slots, before = one.arena.slots, one.express
+        for client in clients[:many]:
+            await client.send(ask(numbers(2)))
+        await clients[-1].send(large)
+        assert one.express - before in (0, 33)
+        figures = [slots.lent_slots, slots.lent_bytes, slots.high_water_bytes]
+        worker.be_prompt()
+        for client in clients:
+            await raw_answer(client)
+        assert (slots.lent_slots, slots.lent_bytes) == (0, 0)
+        slot = slots.take(100)
+        assert slot is not None
+        slots.give_back(slot)
+        assert len(slot.home) == 32
+        return figures
+
+    figures = await both_ways(talk, max_in_flight=64, largest=1 << 16)
+    assert figures[0] == many + 1
+    assert figures[1] == figures[2] > many << 14
 
 
 @on_both_loops
@@ -190,7 +262,23 @@ async def test_a_worker_without_rings_is_left_to_python() -> None:
         for seed in range(3):
             found = await asyncio.gather(*(client.ask(ask(numbers(seed))) for client in clients))
             assert [one.y for one in found] == [y_of(numbers(seed)).ravel().tolist()] * 3
-        one.add_ring_worker(lane).be_prompt()
+        ring = one.add_ring_worker(lane)
+        ring.be_prompt()
         for seed in range(3):
             found = await asyncio.gather(*(client.ask(ask(numbers(seed))) for client in clients))
             assert [one.y for one in found] == [y_of(numbers(seed)).ravel().tolist()] * 3
+
+
+@on_both_loops
+async def test_what_waits_goes_to_workers_without_rings_too() -> None:
+    async with ring_site(max_in_flight=1) as one:
+        (worker,) = one.serve_rings()
+        clients = await crowd(one, 3)
+        for number, client in enumerate(clients):
+            await client.send(ask(numbers(number)))
+        one.bench.add_worker(worker.lane, PromptWorker(one.bench))  # which nobody tells of
+        await worker.has()
+        worker.be_prompt()
+        for number, client in enumerate(clients):
+            assert (await client.answer()).y == y_of(numbers(number)).ravel().tolist()
+        assert len(worker.seen) == 2

@@ -1,13 +1,11 @@
-"""What compiled code has learnt holds as long as it is true: of who may ask, and of what serves."""
+"""Routes: what compiled code has learnt of a kind of request holds as long as it is true."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
-from supervisor.settings import Settings
 from tests.unit.supervisor.dispatch.bench import CONTRACT, OTHER_CONTRACT
 from tests.unit.supervisor.express.both_ways import acquainted, both_ways, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite, raw_answer, ring_site
@@ -19,23 +17,6 @@ X = numbers(3)
 Y = y_of(X).tobytes()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    file = tmp_path / "inference"
-    file.touch(0o600)
-    file.write_text("old-token\n")
-    return Settings(inference_token_file=str(file))
-
-
-async def change_token(one: RingSite, settings: Settings) -> None:
-    await asyncio.to_thread(Path(settings.inference_token_file).write_text, "new-token\n")
-    await one.front.guard.reread()
-
-
-def with_token(token: str) -> bytes:
-    return ask(X, f"Authorization: Bearer {token}")
-
-
 def served(answer: bytes) -> tuple[bytes, int]:
     """Tell version and generation of an answer, which must be right."""
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -43,62 +24,6 @@ def served(answer: bytes) -> tuple[bytes, int]:
     assert b'"model_version":"%s"' % lines[b"X-Model-Version"] in body
     assert body.endswith(Y)
     return lines[b"X-Model-Version"], int(lines[b"X-Model-Generation"])
-
-
-# Who may ask
-
-
-@on_both_loops
-async def test_a_token_that_holds_no_more_is_refused_whatever_was_learnt(
-    settings: Settings,
-) -> None:
-    async with ring_site(settings=settings) as one:
-        one.serve_rings()
-        client, other = await one.client(), await one.client()
-        for _ in range(3):
-            assert (await client.ask(with_token("old-token"))).status == 200
-        assert (await other.ask(with_token("old-token"))).status == 200
-        assert one.express == 3
-        await change_token(one, settings)
-        for asks in (other, client):
-            assert (await asks.ask(with_token("old-token"))).status == 403
-        assert one.express == 3
-        third = await one.client()
-        for _ in range(3):
-            assert (await third.ask(with_token("new-token"))).status == 200
-        assert one.express == 5
-
-
-@on_both_loops
-async def test_a_token_that_changes_while_a_body_comes_is_refused_afterwards(
-    settings: Settings,
-) -> None:
-    async with ring_site(settings=settings) as one:
-        one.serve_rings()
-        client, other = await one.client(), await one.client()
-        await client.ask(with_token("old-token"))
-        request = with_token("old-token")
-        await client.send(request[:-1])
-        await change_token(one, settings)
-        await client.send(request[-1:])
-        assert (await client.answer()).status == 200, "it was admitted before"
-        for asks in (client, other):
-            assert (await asks.ask(request)).status == 403
-        assert one.express == 0
-
-
-@on_both_loops
-async def test_without_the_right_token_nothing_is_learnt(settings: Settings) -> None:
-    async def talk(one: RingSite) -> list[bytes]:
-        one.serve_rings()
-        client = await one.client()
-        tokens = ["wrong", "wrong", "old-token", "wrong", "old-token"]
-        found = [await exchanged(client, with_token(token)) for token in tokens]
-        assert one.express == 0
-        return found
-
-    found = await both_ways(talk, settings=settings)
-    assert [answer.split()[1] for answer in found] == [b"403", b"403", b"200", b"403", b"200"]
 
 
 @on_both_loops
@@ -139,9 +64,6 @@ async def test_any_number_of_kinds_is_answered() -> None:
         for number in (0, 599):
             await exchanged(client, ask(X, f"X-Number: {number}"))
         assert one.express == 601, "of so many kinds the oldest are forgotten"
-
-
-# What serves
 
 
 async def waiting_clients(one: RingSite) -> list[Client]:
@@ -221,6 +143,41 @@ async def test_another_contract_refuses_what_was_asked_for_the_old_one() -> None
         b"400", b"200", b"400", b"200", b"200", b"400", b"200"
     ]  # fmt: skip
     assert b"took over while the request waited" in found[0]
+
+
+@on_both_loops
+async def test_what_waits_for_a_contract_that_serves_no_more_is_refused() -> None:
+    other = ask(X).replace(b'"name":"x"', b'"name":"z"')
+
+    async def talk(one: RingSite) -> list[bytes]:
+        one.serve_rings()
+        one.lay_in(4)
+        runs, waits = [await acquainted(one) for _ in range(2)]
+        (worker,) = one.workers
+        worker.be_slow()
+        await runs.send(ask(X))
+        await worker.has()
+        (later,) = one.serve_rings("v2", contract=OTHER_CONTRACT)
+        clients = [await one.client() for _ in range(2)]
+        for client in clients:
+            await exchanged(client, other)
+        later.be_slow()
+        for client in (*clients, waits):
+            await client.send(other)
+        await later.has()
+        assert one.dispatcher.queued == 2
+        retained = one.dispatcher.retained
+        assert retained is not None
+        one.dispatcher.switch(retained)
+        assert one.dispatcher.queued == 2, "the worker still has no room"
+        worker.answer()
+        found = [await raw_answer(client) for client in (runs, clients[1], waits)]
+        later.answer()
+        return [*found, await raw_answer(clients[0])]
+
+    found = await both_ways(talk, max_in_flight=1)
+    assert [answer.split()[1] for answer in found] == [b"200", b"400", b"400", b"200"]
+    assert b"took over while the request waited" in found[1]
 
 
 @on_both_loops

@@ -16,6 +16,7 @@ import pytest
 
 from supervisor.settings import Settings
 from tests.certificates import Authority
+from tests.unit.supervisor.dispatch.bench import step
 from tests.unit.supervisor.express.both_ways import acquainted, both_ways, exchanged
 from tests.unit.supervisor.express.ring_site import (
     COMPILED,
@@ -53,11 +54,14 @@ async def test_who_does_not_read_gets_every_byte_once_he_does(rows: int) -> None
             sent += 1
             await until(lambda: worker.port.answered == sent + 2)  # noqa: B023 - at once
         assert its.pauses
+        await client.send(ask(numbers(sent)))
+        await step()
+        assert len(worker.seen) == sent + 2, "it is given no more before it reads"
         for seed in range(3):
             client.writer.write(ask(numbers(seed)))
         client.writer.transport.resume_reading()  # type: ignore[attr-defined]
-        found = [await raw_answer(client) for _ in range(sent + 3)]
-        wanted = [numbers(seed) for seed in [*range(sent), *range(3)]]
+        found = [await raw_answer(client) for _ in range(sent + 4)]
+        wanted = [numbers(seed) for seed in [*range(sent + 1), *range(3)]]
         for x, answer in zip(wanted, found, strict=True):
             assert answer.endswith(b"}" + np.resize(y_of(x), (rows, 2)).tobytes())
         worker.model = lambda x: [y_of(x)]

@@ -257,6 +257,14 @@ def test_an_answer_that_is_no_table_is_an_error_that_says_so(data: bytes) -> Non
         find(AnswerForms(lane), lane, plan([(0, False)]), memoryview(data))
 
 
+def test_an_answer_that_ends_early_is_an_error_whatever_is_kept_of_its_table() -> None:
+    lane, data = lane_of(), written([(0, True)], [Y, Z])
+    forms, asked = AnswerForms(lane), plan([(0, True)])
+    find(forms, lane, asked, data)
+    with pytest.raises(InferenceFailed, match="a worker's answer is broken"):
+        find(forms, lane, asked, data[: table_size(1) + Y.nbytes - 1])
+
+
 def test_an_answer_that_lacks_an_output_is_an_error_that_says_so() -> None:
     lane, data = lane_of(), written([(0, False)], [Y, Z])
     for wishes in ([(1, False)], [(0, False), (1, True)]):
