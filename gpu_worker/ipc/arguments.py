@@ -42,5 +42,5 @@ class WorkerArguments:
             fields["supervisor_pid"],
             fds,
             tuple(fields["cpus"]),
-            fields["express"],
+            fields.get("express", True),  # a server that runs older code knows nothing of it
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -221,6 +222,9 @@ def test_worker_arguments_survive_the_command_line() -> None:
     fds = LinkFds(rings=3, arena=4, submissions=5, completions=6, control=7)
     arguments = WorkerArguments("gpu:1", 4711, fds)
     assert WorkerArguments.from_json(arguments.to_json()) == arguments
+    older = json.loads(arguments.to_json())  # as a server says it that runs the code before
+    del older["express"]
+    assert WorkerArguments.from_json(json.dumps(older)) == arguments
 
 
 def test_the_fullest_that_the_rings_were_is_remembered(ends: Ends) -> None:
