@@ -12,21 +12,21 @@ from libc.errno cimport EINTR, errno
 from libc.string cimport memcpy, memmove
 
 from gpu_worker.express.kind cimport MOST_DIMS, kind_of
-from gpu_worker.express.responses cimport LEADS, ROWS_SHIFT, Responses
+from gpu_worker.express.responses cimport Responses
 from gpu_worker.ipc.compiled cimport (
-    LINE,
     MOST,
     SLOT_HEADER,
     WORDS,
     address,
     answer_bell,
+    check_layout,
     now_ns,
     readable,
     store_release,
     take_counted,
 )
 
-from gpu_worker.ipc import link as links, ring, slots, tensors
+from gpu_worker.ipc import tensors
 from gpu_worker.ipc.link import Submission
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -41,15 +41,14 @@ cdef extern from "<sys/epoll.h>" nogil:
 cdef enum:
     MOST_KINDS = 32
 
-if (links.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER, tensors.MAX_RANK) != (
-    MOST, WORDS, LINE, SLOT_HEADER, MOST_DIMS,
-) or links.outcome_of(links.Status.OK, 3, leads=True) != 3 << ROWS_SHIFT | LEADS:
+check_layout()
+if tensors.MAX_RANK != MOST_DIMS:
     raise RuntimeError("the compiled code is of another version: install hotpaddle again")
 
 
 cdef class Express:
     def __init__(self, links, answer):
-        """`answer` answers a batch that ran, by its outputs or what was raised, or refuses to."""
+        """`answer` answers a batch that has run, by its outputs or by what was raised."""
         self._links, self._answer, self._epoll = links, answer, links.epoll_fd
         self._batch = []
 
@@ -175,15 +174,15 @@ cdef class Express:
             return 0
         group = kind.group
         batcher = self._version.batcher
-        cdef Py_ssize_t limit = batcher.max_rows, rows = 0, stop = 0, number
+        cdef Py_ssize_t limit = batcher.max_rows, rows = 0, stop = 0, stop_rows = 0, number
         cdef bint due = self._pending[self._first * WORDS + 7] + <uint64_t>batcher.delay_ns <= now
-        batch.append(kind)
-        self._rows = kind.rows
         if group is None or not group.batchable:
+            batch.append(kind)
+            self._rows = kind.rows
             return 1
-        batch.clear()
         for number in range(min(self._count, <Py_ssize_t>MOST)):
-            kind = self._kind(number)
+            if number:
+                kind = self._kind(number)
             if kind is None or kind.group is not group:
                 return 0
             rows += kind.rows
@@ -193,14 +192,12 @@ cdef class Express:
             batch.append(kind)
             self._rows = rows
             if rows in batcher.stops:
-                stop = len(batch)
+                stop, stop_rows = len(batch), rows
                 if rows == limit:
                     break
         if stop:
             del batch[stop:]
-            self._rows = 0
-            for number in range(stop):
-                self._rows += (<Kind>batch[number]).rows
+            self._rows = stop_rows
         elif not due:
             return 0
         return len(batch)

@@ -1,11 +1,6 @@
 # cython: language_level=3
 from libc.stdint cimport uint64_t
 
-cdef enum:
-    LEADS = 0x100  # as in `link`
-    ROWS_SHIFT = 16
-
-
 cdef class Responses:
     cdef bint published  # of a batch; whatever fails then, it has been answered
     cdef object _completions, _ring, _data, _fields

@@ -11,6 +11,8 @@ from libc.string cimport memcpy
 from gpu_worker.express.kind cimport MOST_TENSORS, Form, Kind, form_of
 from gpu_worker.ipc.compiled cimport (
     HEAD,
+    LEADS,
+    ROWS_SHIFT,
     TAIL,
     WORDS,
     address,

@@ -28,6 +28,27 @@ cdef enum:
     TAIL = 8
     FIRST = 16
     SLOT_HEADER = 64  # bytes, as `slots.SLOT_HEADER`
+    STATUS_MASK = 0xFF  # of an outcome, as in `link`; 0 is `Status.OK`
+    LEADS = 0x100
+    ROWS_SHIFT = 16
+
+
+cdef inline int check_layout() except -1:
+    """Compare with what Python code says: a module may have been built for another version.
+
+    Raises:
+        RuntimeError: it was.
+
+    """
+    from gpu_worker.ipc import link, ring, slots
+
+    ours = MOST, WORDS, LINE, SLOT_HEADER, STATUS_MASK, 3 << ROWS_SHIFT | LEADS
+    if ours != (
+        link.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER, link.STATUS_MASK,
+        link.outcome_of(link.Status.OK, 3, leads=True),
+    ):
+        raise RuntimeError("the compiled code is of another version: install hotpaddle again")
+    return 0
 
 
 cdef inline char* address(object view) except NULL:

@@ -20,7 +20,7 @@ _SMALLEST: Final = 16 * 1024  # no block is halved below it
 _SMALL: Final = 4  # halvings from the small zone's blocks to the smallest slot: 256 KB to 16 KB
 _MIDDLE: Final = 8  # likewise, for what the largest blocks leave over: 4 MB
 _SMALL_SHARE: Final = 8  # an eighth of the arena is for small requests alone
-_KEPT: Final = 32  # free slots of each size that are kept as they are, for the next request
+KEPT: Final = 32  # free slots of each size that are kept as they are, for the next request
 
 
 @dataclass(slots=True)
@@ -245,7 +245,7 @@ class SlotAllocator:
         if not slot.lent:
             raise ValueError(f"the slot at {slot.offset} is not lent")
         slot.lent = False
-        if len(slot.home) < _KEPT:
+        if len(slot.home) < KEPT:
             slot.home.append(slot)
         else:
             next(zone for zone in self._zones if slot.offset < zone.end).join(slot)

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from supervisor.metrics.histogram import LATENCY_BOUNDS, Histogram
 
 STAGES: Final = ("queue", "batch_wait", "inference", "total")
-_LOT: Final = 64  # requests; counting them takes some 40 µs
+LOT: Final = 64  # requests; counting them takes some 40 µs
 
 
 class Latency:
@@ -27,7 +27,7 @@ class Latency:
         self.noted: list[tuple[int, int, int, int]] = []
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Latency) and self._counted() == other._counted()
+        return isinstance(other, Latency) and self.counted() == other.counted()
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
@@ -35,14 +35,10 @@ class Latency:
         """Count a request."""
         noted = self.noted
         noted.append((queue, batch_wait, inference, total))
-        if len(noted) >= _LOT:
-            self.count_noted()
+        if len(noted) >= LOT:
+            self.counted()
 
-    def count_noted(self) -> None:
-        """Put everything that was noted into the histograms."""
-        self._counted()
-
-    def _counted(self) -> tuple[Histogram, ...]:
+    def counted(self) -> tuple[Histogram, ...]:
         """Give the histograms, with everything in them that was noted."""
         if self.noted:
             for histogram, values in zip(self._stages, zip(*self.noted, strict=True), strict=True):
@@ -53,30 +49,30 @@ class Latency:
     @property
     def queue(self) -> Histogram:
         """From admission to the submission to a worker."""
-        return self._counted()[0]
+        return self.counted()[0]
 
     @property
     def batch_wait(self) -> Histogram:
         """From there to the start of the execution."""
-        return self._counted()[1]
+        return self.counted()[1]
 
     @property
     def inference(self) -> Histogram:
         """The execution."""
-        return self._counted()[2]
+        return self.counted()[2]
 
     @property
     def total(self) -> Histogram:
         """From admission to the answer's arrival."""
-        return self._counted()[3]
+        return self.counted()[3]
 
     def stage(self, name: str) -> Histogram:
         """Give one of `STAGES`."""
-        return self._counted()[STAGES.index(name)]
+        return self.counted()[STAGES.index(name)]
 
     def add(self, other: Latency) -> None:
         """Count what another one has counted."""
-        for ours, theirs in zip(self._counted(), other._counted(), strict=True):
+        for ours, theirs in zip(self.counted(), other.counted(), strict=True):
             ours.add(theirs)
 
     def to_dict(self) -> dict[str, Any]:

@@ -8,12 +8,13 @@ whom the port tells of answers. Runs on the event loop of every front.
 from cpython.method cimport PyMethod_Check, PyMethod_GET_SELF
 from libc.stdint cimport uint64_t
 
-from gpu_worker.ipc.compiled cimport MOST, WORDS, now_ns
+from gpu_worker.ipc.compiled cimport LEADS, MOST, ROWS_SHIFT, STATUS_MASK, WORDS, now_ns
 
 import structlog
 
 from gpu_worker.ipc.link import Completion
 from supervisor.dispatch.lane import Lane
+from supervisor.dispatch.latency import LOT
 from supervisor.dispatch.request import RequestState
 from supervisor.dispatch.result import InferResult
 
@@ -22,11 +23,7 @@ from supervisor.express.handing cimport pump
 from supervisor.express.rings cimport Rings
 from supervisor.express.wire cimport ExchangeState, Wire
 
-cdef enum:
-    STATUS_MASK = 0xFF  # as in `link`; 0 is `Status.OK`
-    LEADS = 0x100
-    ROWS_SHIFT = 16
-
+cdef Py_ssize_t A_LOT = LOT
 cdef object ENDED = RequestState.ENDED
 
 log = structlog.get_logger()
@@ -146,8 +143,8 @@ cdef int _finish(
     (<list>noted).append(
         (submitted - enqueued, between(submitted, words[5]), infer, now_ns() - enqueued)
     )
-    if len(<list>noted) >= 64:
-        latency.count_noted()
+    if len(<list>noted) >= A_LOT:
+        latency.counted()
     if words[2] & LEADS:
         rows = words[2] >> ROWS_SHIFT
         statistics.executed(rows, infer, output)

@@ -11,18 +11,21 @@ from gpu_worker.ipc.compiled cimport SLOT_HEADER, address
 
 import structlog
 
+from gpu_worker.ipc import slots as arena_slots
+
 from supervisor.express.rings cimport Rings
 
 cdef extern from "<string.h>":
     void* memmem(const void*, size_t, const void*, size_t)
 
 cdef enum:
-    KEPT = 32  # as `slots.KEPT`
     MOST_ROUTES = 512
     LONGEST_HEAD = 2048
     LONGEST_JSON = 4096
 
 log = structlog.get_logger()
+
+cdef Py_ssize_t KEPT = arena_slots.KEPT
 
 
 cdef class Express:
@@ -52,7 +55,7 @@ cdef class Express:
             return route
         if head.json_length is None or head.version is not None or head.trace:
             return None
-        if plan.layout.places or plan.request_id:  # numbers in JSON
+        if plan.layout.places or plan.request_id:  # numbers in JSON, or an answer of its own
             return None
         if not (head.keep_alive and head.admitted) or len(raw_head) > LONGEST_HEAD:
             return None

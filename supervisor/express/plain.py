@@ -74,15 +74,7 @@ class Wire:
         """Take the bytes that came."""
         self.take(nbytes)
 
-    def learn(
-        self,
-        head: Head,
-        dispatcher: Dispatcher,
-        lane: Lane,
-        plan: InferPlan,
-        request: InferRequest,
-        start: int,
-    ) -> None:
+    def learn(self, lane: Lane, start: int) -> None:
         """Learn what a request that has just been queued has in common with others like it."""
 
     def use(self, express: object) -> None:

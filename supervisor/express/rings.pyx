@@ -9,13 +9,12 @@ on the event loop of every front.
 from libc.stdint cimport int64_t
 
 from gpu_worker.ipc.compiled cimport (
-    LINE,
     MOST,
-    SLOT_HEADER,
     TAIL,
     WORDS,
     address,
     answer_bell,
+    check_layout,
     publish_one,
     ring_bell,
     span_of,
@@ -24,12 +23,7 @@ from gpu_worker.ipc.compiled cimport (
     waiting_in,
 )
 
-from gpu_worker.ipc import link as links, ring, slots
-
-if (links.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER) != (
-    MOST, WORDS, LINE, SLOT_HEADER,
-):
-    raise RuntimeError("the compiled code is of another version: install hotpaddle again")
+check_layout()
 
 
 cdef class Rings:

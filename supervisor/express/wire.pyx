@@ -20,6 +20,7 @@ from supervisor.dispatch import request as requests
 from supervisor.dispatch.request import InferRequest, RequestState
 
 from supervisor.express.handing cimport best_worker, reachable, submit
+from supervisor.express.route cimport MOST_SPANS
 
 log = structlog.get_logger()
 
@@ -50,17 +51,20 @@ cdef class Wire:
         if self._express is None or not self.admit(nbytes):
             self.take(nbytes)
 
-    def learn(self, head, dispatcher, lane, plan, request, Py_ssize_t start):
-        """Learn the route of a request that has just been queued, if it is a plain one."""
+    def learn(self, lane, Py_ssize_t start):
+        """Learn the route of the exchange's request, just queued, if it is a plain one."""
         cdef Express express = self._express
+        cdef ExchangeState exchange = self._exchange
+        request = exchange._request
         if express is None:
             return
         try:
             route = express.route_of(
-                self._raw_head, head, dispatcher, lane, plan, request.slot, start
+                self._raw_head, exchange._head, exchange._dispatcher, lane, exchange._plan,
+                request.slot, start,
             )
         except Exception as error:  # the request is on its way, and has to be answered once
-            log.error("a route cannot be learnt", model=head.model, exc_info=error)
+            log.error("a route cannot be learnt", model=lane.model, exc_info=error)
             return
         if route is not None:
             self._route, self._flying = route, request
@@ -82,12 +86,14 @@ cdef class Wire:
         if self._detour.slow_path is not None or self._head_watch.watching:
             return False
         cdef const char* data = <const char*>address(express.scratch)
+        cdef Route known
         if route is not None and route.fits(data, nbytes):
-            route = express.current(route)
+            known = express.current(route)
         else:
-            route = express.find(data, nbytes)
-        if route is None or not route.fits(data, nbytes):
+            route, known = None, express.find(data, nbytes)
+        if known is None or (known is not route and not known.fits(data, nbytes)):
             return False
+        route = known
         most = front.limits.requests
         if most and self._requests + 1 >= most:
             return False
@@ -172,7 +178,7 @@ cdef class Wire:
         if transport.get_write_buffer_size():
             return False
         last = express.last_lines()
-        cdef iovec parts[3 + 8]
+        cdef iovec parts[3 + MOST_SPANS]
         cdef Py_ssize_t number, count = 3, sent
         cdef Py_ssize_t total = route.form_bytes + len(<bytes>last)
         parts[0].iov_base, parts[0].iov_len = <char*>route.form_head, len(<bytes>route.form_head)

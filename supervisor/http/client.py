@@ -9,11 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from supervisor.access.caller import Caller
-from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
-from supervisor.dispatch.request import InferRequest
-from supervisor.http.codec.plan import InferPlan
-from supervisor.http.heads import Head
 
 
 class Client(Protocol):
@@ -29,15 +25,7 @@ class Client(Protocol):
     def caller(self) -> Caller:
         """Say who it is."""
 
-    def learn(
-        self,
-        head: Head,
-        dispatcher: Dispatcher,
-        lane: Lane,
-        plan: InferPlan,
-        request: InferRequest,
-        start: int,
-    ) -> None:
+    def learn(self, lane: Lane, start: int) -> None:
         """Learn from a request that was queued, whose body begins at `start` of its payload."""
 
     def send(self, parts: Sequence[Any], *, close: bool) -> None:

@@ -193,7 +193,7 @@ class Exchange(ExchangeState):
             timeout_s=plan.timeout_s,
         )
         if self._front.express is not None and header is None:
-            self._client.learn(self._head, dispatcher, lane, plan, self._request, at)
+            self._client.learn(lane, at)
 
     # The answer
 

@@ -7,11 +7,11 @@ arena, and completes them, when a test says so or at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ from supervisor.workers.port import WorkerPort
 from tests.unit.supervisor.http.client import Client, y_of
 from tests.unit.supervisor.http.codec.requests import Array
 from tests.unit.supervisor.http.loops import until
-from tests.unit.supervisor.http.site import Site
+from tests.unit.supervisor.http.site import Site, running
 
 COMPILED = pytest.mark.skipif(
     parts.Express is None, reason="supervisor.express was not compiled at installation"
@@ -248,15 +248,9 @@ class RingSite(Site):
                 worker.close()
 
 
-@contextlib.asynccontextmanager
-async def ring_site(**options: Any) -> AsyncIterator[RingSite]:
-    """Run a server; in the end nothing may be left of it."""
-    one = RingSite(**options)
-    await one.start()
-    try:
-        yield one
-    finally:
-        await one.stop()
+def ring_site(**options: Any) -> AbstractAsyncContextManager[RingSite]:
+    """Run a server whose workers have rings."""
+    return running(RingSite(**options))
 
 
 def of_rows(rows: int) -> Model:

@@ -15,7 +15,7 @@ from gpu_worker.ipc.tensors import BY_NAME, Tensor, encode_table
 from supervisor.http.connection import Connection
 from tests.unit.supervisor.express.both_ways import BUSY, both_ways, busy, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite, RingWorker, raw_answer
-from tests.unit.supervisor.http.client import ask, numbers, y_of
+from tests.unit.supervisor.http.client import Client, ask, numbers, y_of
 from tests.unit.supervisor.http.loops import on_both_loops, until
 
 pytestmark = COMPILED
@@ -27,6 +27,17 @@ def complete(worker: RingWorker, change: Callable[[list[Completion]], list[Compl
     answers = [worker.completion(one) for one in worker.waiting]
     worker.waiting.clear()
     worker.end.complete(change(answers))
+
+
+async def answers_of_another(
+    one: RingSite, worker: RingWorker, clients: list[Client]
+) -> list[bytes]:
+    """Give what clients are answered once another worker stands in for a broken one."""
+    lane = worker.lane
+    worker.die()
+    one.add_ring_worker(lane).be_prompt()
+    one.dispatcher.pump()
+    return [await raw_answer(client) for client in clients]
 
 
 OUTSIDE = {
@@ -77,11 +88,7 @@ async def test_a_doorbell_that_counts_more_than_there_is_breaks_the_ring(count: 
         (complaint,) = worker.port.complaints
         assert complaint == f"the doorbell counted {BUSY + count} descriptors, the ring says 4"
         assert len(worker.port.in_flight) == BUSY
-        lane = worker.lane
-        worker.die()
-        one.add_ring_worker(lane).be_prompt()
-        one.dispatcher.pump()
-        return [await raw_answer(client) for client in clients]
+        return await answers_of_another(one, worker, clients)
 
     found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y
@@ -99,11 +106,7 @@ async def test_a_head_that_cannot_be_breaks_the_ring(off: int) -> None:
         os.eventfd_write(worker.link.completion_bell.fd, 1 if off > 0 else 3)
         await until(lambda: worker.port.complaints)
         assert len(worker.port.in_flight) == BUSY
-        lane = worker.lane
-        worker.die()
-        one.add_ring_worker(lane).be_prompt()
-        one.dispatcher.pump()
-        return [await raw_answer(client) for client in clients]
+        return await answers_of_another(one, worker, clients)
 
     found = await both_ways(talk, max_in_flight=BUSY)
     assert [answer[-8:] for answer in found] == Y

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from gpu_worker.ipc.arena import RequestArena
 from gpu_worker.ipc.link import close_fds
@@ -207,10 +207,17 @@ class Site:
         self.bench.close()
 
 
+S = TypeVar("S", bound=Site)
+
+
+def site(**options: Any) -> contextlib.AbstractAsyncContextManager[Site]:
+    """Run a server."""
+    return running(Site(**options))
+
+
 @contextlib.asynccontextmanager
-async def site(**options: Any) -> AsyncIterator[Site]:
+async def running(one: S) -> AsyncIterator[S]:
     """Run a server; in the end nothing may be left of it."""
-    one = Site(**options)
     await one.start()
     try:
         yield one
