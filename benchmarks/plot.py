@@ -32,7 +32,8 @@ def draw(rows: Sequence[ReloadRow], path: Path) -> str:
 
 def _panel(panel: Any, row: ReloadRow) -> None:
     series, windows = row.series, row.windows
-    panel.axvspan(windows.busy_from, windows.busy_to, color="0.93", lw=0)
+    for start, end in windows.busy:
+        panel.axvspan(start, end, color="0.93", lw=0)
     for number, at in enumerate(row.switches_s):
         label = "first answer of a version" if number == 0 else None
         panel.axvline(at, color="tab:green", lw=0.7, label=label)

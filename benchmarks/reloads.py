@@ -1,15 +1,15 @@
 """Reloads under load: a version every few seconds, against the same load without.
 
-Owns one run: half of the quiet time, then the time with reloads, then the other half, so that what
-drifts on the machine drifts for both. One generator runs through all of it. Closed loop tells the
-throughput; open loop, at a constant rate well below it, tells what a client feels.
+Owns one run: times with reloads and times without take turns of some ten seconds, so that both get
+their share of what the machine does meanwhile. One generator runs through all of it. Closed loop
+tells the throughput; open loop, at a constant rate well below it, tells what a client feels.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -20,32 +20,49 @@ from benchmarks.records import FirstAnswer, between, first_answers, good
 from benchmarks.series import Series, latency_series
 
 _LEAD_S: Final = 1.0  # not counted: connections open, caches fill
-_SETTLE_S: Final = 2.0  # not counted: the last version may still be loading
+_SETTLE_S: Final = 2.0  # not counted: the last version of a turn may still be loading
+_TURN_S: Final = 10.0
 _CONCURRENCY: Final = 8
 _OPEN_CONNECTIONS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The parts of a run, in seconds from its start."""
+    """The parts of a run, in seconds from its start: `turns` times with reloads, each as long."""
 
-    quiet_s: float  # half of the time without reloads
-    busy_s: float
+    seconds: float  # with reloads, and as much without
+    turns: int = 1
+
+    @classmethod
+    def of(cls, seconds: float) -> Self:
+        """Divide a time into turns."""
+        return cls(seconds, max(1, round(seconds / _TURN_S)))
 
     @property
-    def busy_from(self) -> float:
-        """When publishing begins."""
-        return _LEAD_S + self.quiet_s
+    def turn_s(self) -> float:
+        """How long one turn is."""
+        return self.seconds / self.turns
 
     @property
-    def busy_to(self) -> float:
-        """When it has ended."""
-        return self.busy_from + self.busy_s
+    def busy(self) -> list[tuple[float, float]]:
+        """From when to when versions are published."""
+        turn_s = self.turn_s
+        starts = [
+            _LEAD_S + turn_s / 2 + number * (2 * turn_s + _SETTLE_S) for number in range(self.turns)
+        ]
+        return [(start, start + turn_s) for start in starts]
+
+    @property
+    def quiet(self) -> list[tuple[float, float]]:
+        """From when to when nothing is: half a turn before the first, half a turn in the end."""
+        ends = [start for start, _ in self.busy] + [self.end]
+        starts = [_LEAD_S] + [end + _SETTLE_S for _, end in self.busy]
+        return list(zip(starts, ends, strict=True))
 
     @property
     def end(self) -> float:
         """When the load ends."""
-        return self.busy_to + _SETTLE_S + self.quiet_s
+        return _LEAD_S + self.turns * (2 * self.turn_s + _SETTLE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +109,14 @@ class ReloadRow:
 def measure_reloads(
     deployment: Deployment, seconds: float, interval_s: float, rate: float = 0.0
 ) -> ReloadRow:
-    """Load for twice `seconds`, and publish every `interval_s` in the middle half.
+    """Load for twice `seconds`, and publish every `interval_s` in every other turn.
 
     Raises:
         BenchError: the generator failed.
 
     """
     server, publisher = deployment.server, deployment.publisher
-    windows = Windows(seconds / 2, seconds)
+    windows = Windows.of(seconds)
     memory_before = server.tree.memory_mb()
     first = publisher.count + 1
     generator = Generator(
@@ -108,8 +125,9 @@ def measure_reloads(
         seconds=windows.end, rate=rate, expected=deployment.bare.outputs,
     )  # fmt: skip
     try:
-        time.sleep(max(0.0, generator.started + windows.busy_from - time.monotonic()))
-        publisher.publish_every(interval_s, generator.started + windows.busy_to)
+        for start, end in windows.busy:
+            time.sleep(max(0.0, generator.started + start - time.monotonic()))
+            publisher.publish_every(interval_s, generator.started + end)
         outcome = generator.outcome()
     finally:
         if generator.running():
@@ -130,14 +148,12 @@ def _row(
 ) -> ReloadRow:
     start = outcome.started
     answers = good(outcome.records)
-    busy = between(answers, start + windows.busy_from, start + windows.busy_to)
-    quiet = np.concatenate([
-        between(answers, start + _LEAD_S, start + windows.busy_from),
-        between(answers, start + windows.busy_to + _SETTLE_S, start + windows.end),
-    ])  # fmt: skip
-    quiet_s = 2 * windows.quiet_s
+    busy, quiet = (
+        np.concatenate([between(answers, start + since, start + until) for since, until in times])
+        for times in (windows.busy, windows.quiet)
+    )
     # One interval for both, or the one that is slower would be corrected less
-    interval_ms = 0.0 if rate else 1000 * quiet_s * _CONCURRENCY / max(1, len(quiet))
+    interval_ms = 0.0 if rate else 1000 * windows.seconds * _CONCURRENCY / max(1, len(quiet))
     commits = deployment.publisher.commits
     return ReloadRow(
         model=deployment.model.name,
@@ -149,8 +165,8 @@ def _row(
         error_kinds=outcome.problems,
         checked=outcome.checked,
         generator_late=outcome.late_ms,
-        requests_s_without=len(quiet) / quiet_s,
-        requests_s_with=len(busy) / windows.busy_s,
+        requests_s_without=len(quiet) / windows.seconds,
+        requests_s_with=len(busy) / windows.seconds,
         without=Latencies.of(corrected(quiet["ms"], interval_ms)),
         with_reloads=Latencies.of(corrected(busy["ms"], interval_ms)),
         first_ms=[round(f.ms, 4) for f in firsts],

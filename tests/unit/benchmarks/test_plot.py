@@ -16,7 +16,7 @@ ROW = ReloadRow(
     model="mlp", mode="open", rate=60, published=1, served=1, errors=0, error_kinds={}, checked=9,
     generator_late=Latencies(),
     requests_s_without=100, requests_s_with=96, without=Latencies(), with_reloads=Latencies(),
-    first_ms=[1.0], live_after_ms=[50], switches_s=[1.5], windows=Windows(1, 2),
+    first_ms=[1.0], live_after_ms=[50], switches_s=[1.5], windows=Windows(2),
     series=Series([0.5, 1.5], [1, 2], [2, 3], [3, 4], [9, 9]), memory_before_mb={},
     memory_after_mb={},
 )  # fmt: skip

@@ -54,11 +54,20 @@ def test_publishing_by_a_beat(publisher: Publisher) -> None:
     assert publisher.count == 4
 
 
-def test_windows_give_as_much_time_to_both() -> None:
-    windows = Windows(30, 60)
+@pytest.mark.parametrize(("seconds", "turns"), [(60, 6), (30, 3), (8, 1), (0.5, 1)])
+def test_windows_give_as_much_time_to_both_by_turns(seconds: float, turns: int) -> None:
+    windows = Windows.of(seconds)
 
-    assert windows.busy_to - windows.busy_from == 60
-    assert windows.end == 1 + 30 + 60 + 2 + 30
+    assert len(windows.busy) == turns
+    for times in (windows.busy, windows.quiet):
+        assert sum(end - start for start, end in times) == pytest.approx(seconds)
+    assert windows.quiet[0][0] == 1  # the lead
+    for (_, quiet), (start, end), (settled, _) in zip(
+        windows.quiet, windows.busy, windows.quiet[1:], strict=False
+    ):
+        assert quiet == start
+        assert settled == end + 2
+    assert windows.quiet[-1][1] == pytest.approx(1 + 2 * seconds + 2 * turns) == windows.end
 
 
 @pytest.mark.parametrize(
@@ -117,7 +126,7 @@ def reload_row(p99_ms: float, first_ms: float, rate: float = 0.0) -> ReloadRow:
         generator_late=Latencies(), requests_s_without=100, requests_s_with=96,
         without=Latencies(9, 1, 2, 3, 4, 5), with_reloads=Latencies(9, 1, 2, p99_ms, 4, 5),
         first_ms=[0.5, first_ms], live_after_ms=[50, 60, 70], switches_s=[1, 2, 3],
-        windows=Windows(30, 60), series=Series([], [], [], [], []),
+        windows=Windows(60, 6), series=Series([], [], [], [], []),
         memory_before_mb={"front": 40}, memory_after_mb={"front": 41},
     )  # fmt: skip
 
