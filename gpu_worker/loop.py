@@ -13,7 +13,8 @@ import gc
 import os
 import time
 from collections.abc import Sequence
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from gpu_worker import loading
@@ -33,6 +34,7 @@ from gpu_worker.responder import Responder
 from gpu_worker.version import Arrays, Loader, Version
 
 _BY_SUBMISSION: Final = attrgetter("submitted_ns")
+_LINK: Final = itemgetter(0)
 
 
 class Loop:
@@ -173,10 +175,9 @@ class Loop:
 
     def _all_plain(self) -> bool:
         """Say whether compiled code may go on with what waits."""
-        first = self._waiting[0]
+        group = self._waiting[0].group
         return self._express is not None and all(
-            request.link is first.link
-            and request.group is first.group
+            request.group is group
             and not request.layout.padded
             and request.submission.load_id < SOLO
             for request in self._waiting
@@ -187,10 +188,10 @@ class Loop:
         if self._express is None or self._version is None:
             return None
         waiting, self._waiting = self._waiting, []
-        first = waiting[0].link if waiting else None
-        link, left = self._express.serve(self._version, first, [one.submission for one in waiting])
-        if left and link.attached:
-            self._take_in(link, left)
+        left = self._express.serve(self._version, [(one.link, one.submission) for one in waiting])
+        for link, pairs in groupby(left, key=_LINK):
+            if link.attached:
+                self._take_in(link, [submission for _, submission in pairs])
         until_ns = self._serve()
         self._close_detached()
         return until_ns
@@ -273,8 +274,7 @@ class Loop:
 
     def _answer_run(
         self,
-        link: AttachedLink,
-        submissions: Sequence[Submission],
+        submissions: Sequence[tuple[AttachedLink, Submission]],
         outputs: Arrays | Exception,
         started_ns: int,
         inferred_ns: int,
@@ -282,15 +282,15 @@ class Loop:
         """Answer a batch that compiled code has run; or run its members one by one."""
         version = self._version
         assert version is not None
-        taken = [request_of(link, one, version.layouts, version.load_id) for one in submissions]
+        taken = [request_of(*one, version.layouts, version.load_id) for one in submissions]
         batch = [request for request in taken if request is not None]
         assert len(batch) == len(taken), "slots are theirs until they are answered"
         answers = cut(version, batch, outputs)
         if answers is not None:
-            self._responder.send(link, answers, started_ns, inferred_ns)
+            self._answer(by_link(batch), batch, answers, started_ns, inferred_ns)
             return
         for request in batch:
-            if link.attached:
+            if request.link.attached:
                 self._run(version, [request], time.monotonic_ns())
 
     def _refuse(self, link: AttachedLink, answers: list[Answer]) -> None:

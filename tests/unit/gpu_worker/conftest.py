@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gpu_worker.ipc.tensors import Contract
+from gpu_worker.loop import Loop
 from tests.unit.gpu_worker.held_worker import ROWS, Batches, Inputs, StartBatches, by_rows
 from tests.unit.gpu_worker.linked_worker import StartWorker, Worker
 from tests.unit.gpu_worker.loop_harness import Arrays, Harness
@@ -25,6 +26,20 @@ def express(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     wanted = bool(getattr(request, "param", True))
     monkeypatch.setattr(Harness, "express", wanted)
     return wanted
+
+
+@pytest.fixture
+def taken_by_python(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how many submissions Python code takes in, each time."""
+    noted: list[int] = []
+    take_in = Loop._take_in  # noqa: SLF001 - where compiled code hands over
+
+    def noting(loop: Loop, link: object, submissions: list[object]) -> None:
+        noted.append(len(submissions))
+        take_in(loop, link, submissions)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(Loop, "_take_in", noting)
+    return noted
 
 
 @pytest.fixture

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpu_worker.ipc import messages
 from gpu_worker.ipc.link import Status, Submission
 from gpu_worker.ipc.tensors import Contract, TensorSpec
-from tests.unit.gpu_worker.loop_harness import PATIENCE_S, Answer, Arrays, FakePredictor, Harness
+from tests.unit.gpu_worker.loop_harness import (
+    PATIENCE_S,
+    Answer,
+    Arrays,
+    FakePredictor,
+    Front,
+    Harness,
+)
 
 Inputs = Sequence[npt.NDArray[Any]]
 
@@ -20,6 +28,10 @@ ROWS = Contract(
     (TensorSpec("x", "FP32", (-1, 4)), TensorSpec("n", "INT64", (-1,))),
     (TensorSpec("product", "FP32", (-1, 4)), TensorSpec("turned", "FP16", (-1, 2, 2))),
 )
+PLAIN = Contract(
+    (TensorSpec("x", "FP32", (-1, -1)), TensorSpec("n", "INT64", (-1,))),
+    (TensorSpec("sum", "FP32", (-1,)), TensorSpec("x", "FP32", (-1, -1))),
+)
 WIDE = Contract((TensorSpec("x", "FP32", (-1, -1)),), (TensorSpec("y", "FP32", (-1, -1)),))
 
 
@@ -27,6 +39,10 @@ def by_rows(inputs: Inputs) -> Arrays:
     product = inputs[0] * inputs[1].astype(np.float32)[:, None]
     turned = inputs[0][:, ::-1].reshape(-1, 2, 2).transpose(0, 2, 1)  # not contiguous
     return [product, turned.astype(np.float16)]
+
+
+def plain(inputs: Inputs) -> Arrays:
+    return [inputs[0].sum(axis=1) * inputs[1].astype(np.float32), inputs[0] * np.float32(2)]
 
 
 class Batches:
@@ -52,17 +68,35 @@ class Batches:
             assert self._go_on.wait(PATIENCE_S)
         return self._run(inputs)
 
-    def serve(self, submissions: list[Submission], first: Arrays) -> list[Answer]:
-        """Have these arrive together; `first` is a request that keeps the worker busy before."""
+    def serve(
+        self, submissions: list[Submission], first: Arrays,
+        others: Sequence[tuple[Front, list[Submission]]] = (), message: bool = False,
+    ) -> list[Answer]:  # fmt: skip
+        """Have these arrive together; `first` is a request that keeps the worker busy before.
+
+        `others` are what other fronts submit at the same time; they take their answers themselves.
+        With a `message`, the control channel rings, too.
+        """
         self._hold = True
         self._inside.clear()
         self._go_on.clear()
         self.worker.link.submit([self.worker.submission(first)[0]])
         assert self._inside.wait(PATIENCE_S)
         self.predictor.batches.clear()
-        self.worker.link.submit(submissions)
+        for front, theirs in [(self.worker, submissions), *others]:
+            if theirs:
+                front.link.submit(theirs)
+        if message:
+            self.worker.control.send(messages.SpaceFreed(99))  # of a link that has gone
         self._go_on.set()
         return self.worker.answers(1 + len(submissions))[1:]
+
+    def attach(self, number: int, first: Arrays) -> Front:
+        """Attach one more link, and wait until it is; the caller closes it."""
+        front = self.worker.attach(number)
+        front.link.submit([front.submission(first)[0]])
+        front.answers()
+        return front
 
     def sizes(self) -> list[int]:
         """Give the rows of each run since."""

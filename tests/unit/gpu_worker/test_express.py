@@ -12,37 +12,20 @@ from hypothesis import strategies as st
 
 from gpu_worker.express.parts import Express
 from gpu_worker.ipc import messages
-from gpu_worker.ipc.link import SOLO, Status
-from gpu_worker.ipc.tensors import Contract, TensorSpec
-from gpu_worker.loop import Loop
-from tests.unit.gpu_worker.held_worker import Batches, Inputs, StartBatches, rows_of
-from tests.unit.gpu_worker.loop_harness import Answer, Arrays, Harness
+from gpu_worker.ipc.link import SOLO, Status, Submission
+from tests.unit.gpu_worker.held_worker import (
+    PLAIN,
+    Batches,
+    Inputs,
+    StartBatches,
+    plain,
+    rows_of,
+)
+from tests.unit.gpu_worker.loop_harness import NEVER, Answer, Arrays, Harness
 
 pytestmark = pytest.mark.skipif(Express is None, reason="there was no compiler at installation")
 
-PLAIN = Contract(
-    (TensorSpec("x", "FP32", (-1, -1)), TensorSpec("n", "INT64", (-1,))),
-    (TensorSpec("sum", "FP32", (-1,)), TensorSpec("x", "FP32", (-1, -1))),
-)
 ONE: Arrays = [np.ones((1, 2), np.float32), np.ones(1, np.int64)]
-
-
-def plain(inputs: Inputs) -> Arrays:
-    return [inputs[0].sum(axis=1) * inputs[1].astype(np.float32), inputs[0] * np.float32(2)]
-
-
-@pytest.fixture
-def taken_by_python(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note how many submissions Python code takes in, each time."""
-    noted: list[int] = []
-    take_in = Loop._take_in  # noqa: SLF001 - where compiled code hands over
-
-    def noting(loop: Loop, link: object, submissions: list[object]) -> None:
-        noted.append(len(submissions))
-        take_in(loop, link, submissions)  # type: ignore[arg-type]  # passed on
-
-    monkeypatch.setattr(Loop, "_take_in", noting)
-    return noted
 
 
 def test_plain_requests_never_reach_python_code(
@@ -168,6 +151,7 @@ REQUESTS = st.lists(
         st.sampled_from([0b11, 0b11, 0b01, 0b10]),  # outputs that are asked for
         st.sampled_from([1, 1, 1, 1, 1, 1 | SOLO, 2]),  # the load; 2 is another
         st.sampled_from([0, 0, 0, 0, 0, 0, 1]),  # whether the deadline has passed
+        st.sampled_from([0, 0, 1, 2]),  # the link
     ),
     min_size=1,
     max_size=12,
@@ -177,7 +161,7 @@ REQUESTS = st.lists(
 @given(REQUESTS, st.sampled_from([1, 4, 8]), st.sampled_from([[], [2, 4]]))
 @settings(max_examples=30, deadline=None)
 def test_it_answers_as_python_code_does(
-    asked: list[tuple[int, int, int, int, int]], limit: int, preferred: list[int]
+    asked: list[tuple[int, int, int, int, int, int]], limit: int, preferred: list[int]
 ) -> None:
     found = []
     for express in (True, False):
@@ -185,25 +169,32 @@ def test_it_answers_as_python_code_does(
             express=express, max_batch_size=limit,
             preferred_batch_sizes=[one for one in preferred if one <= limit],
         ) as batches:  # fmt: skip
-            submissions = [
-                batches.worker.submission(
-                    [
-                        np.full((rows, columns), number, np.float32),
-                        np.arange(rows, dtype=np.int64),
-                    ],
-                    load_id, mask, deadline_ns=1 if late else (1 << 63) - 1,
-                )[0]
-                for number, (rows, columns, mask, load_id, late) in enumerate(asked)
+            fronts = [batches.worker, batches.attach(1, ONE), batches.attach(2, ONE)]
+            asked_of: list[list[Submission]] = [[] for _ in fronts]
+            for number, (rows, columns, mask, load_id, late, which) in enumerate(asked):
+                arrays: Arrays = [
+                    np.full((rows, columns), number, np.float32), np.arange(rows, dtype=np.int64)
+                ]  # fmt: skip
+                submission, _ = fronts[which].submission(
+                    arrays, load_id, mask, deadline_ns=1 if late else NEVER
+                )
+                asked_of[which].append(submission)
+            answers = [
+                batches.serve(asked_of[0], ONE, list(zip(fronts[1:], asked_of[1:], strict=True))),
+                *(front.answers(len(own)) for front, own in zip(fronts, asked_of, strict=True)
+                  if front is not batches.worker),
             ]  # fmt: skip
-            answers = batches.serve(submissions, ONE)
             found.append(
                 {
-                    answer.completion.request_id: (
+                    (which, answer.completion.request_id): (
                         answer.completion.status, answer.completion.batch_rows,
                         answer.completion.leads, said_by(answer),
                     )
-                    for answer in answers
+                    for which, own in enumerate(answers)
+                    for answer in own
                 }
             )  # fmt: skip
             assert len(found[-1]) == len(asked), "each is answered once"
+        for front in fronts[1:]:
+            front.close()
     assert found[0] == found[1]
