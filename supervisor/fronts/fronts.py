@@ -148,8 +148,9 @@ class Fronts:
         self._later(restart_delay(self._exits, now), lambda: self._begin(front.listeners))
 
     def front_listens(self, front: FrontHandle) -> None:
-        """Leave its clients to it."""
-        self._stand_in.end(front.listeners)
+        """Leave its clients to it, unless it has been told to end meanwhile."""
+        if not (self._stopping or self._resting):
+            self._stand_in.end(front.listeners)
 
     def drain(self) -> None:
         """Have all fronts end each connection with its next answer; all else goes on."""

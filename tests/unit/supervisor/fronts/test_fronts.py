@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from supervisor.fronts import fronts as fronts_module
+from supervisor.http.listening_sockets import port_of
 from tests.unit.supervisor.fronts.company import Company, company
 from tests.unit.supervisor.fronts.near import Client
 from tests.unit.supervisor.http.loops import until
@@ -98,3 +99,24 @@ async def test_a_front_that_does_not_obey_is_ended_and_the_switch_goes_on(
             one.serve("v2", workers=0)
         await drained
         assert one.fronts.totals.counted()[0].models, "what it had counted is kept"
+
+
+async def test_a_front_that_listens_when_it_has_been_told_to_end_finishes_in_order() -> None:
+    async with company(1) as (one, opened):
+        (front,) = await one.up(1)
+        # At rest the supervisor accepts in its place, and goes on to.
+        resting = asyncio.create_task(one.fronts.rest(5))
+        await asyncio.sleep(0)
+        one.fronts.front_listens(front)
+        await resting
+        _, writer = await asyncio.open_connection("127.0.0.1", port_of(opened[0]))
+        await until(lambda: bool(one.passed_on))
+        writer.close()
+        one.fronts.go_on()
+        (front,) = await one.up(1)
+
+        # At the end its sockets are closed here already.
+        stopping = asyncio.create_task(one.fronts.stop(5))
+        await asyncio.sleep(0)
+        one.fronts.front_listens(front)
+        await stopping
