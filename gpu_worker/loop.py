@@ -13,8 +13,7 @@ import gc
 import os
 import time
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Final
 
 from gpu_worker import loading
@@ -24,17 +23,16 @@ from gpu_worker.express.parts import Express
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
-from gpu_worker.ipc.link import SOLO, LinkFds, Status, Submission
+from gpu_worker.ipc.link import LinkFds, Status, Submission
 from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
 from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
-from gpu_worker.request import Request, by_link, request_of
+from gpu_worker.request import Request, alike, by_link, request_of, submissions_by_link
 from gpu_worker.responder import Responder
 from gpu_worker.version import Arrays, Loader, Version
 
 _BY_SUBMISSION: Final = attrgetter("submitted_ns")
-_LINK: Final = itemgetter(0)
 
 
 class Loop:
@@ -175,23 +173,23 @@ class Loop:
 
     def _all_plain(self) -> bool:
         """Say whether compiled code may go on with what waits."""
-        group = self._waiting[0].group
-        return self._express is not None and all(
-            request.group is group
-            and not request.layout.padded
-            and request.submission.load_id < SOLO
-            for request in self._waiting
-        )
+        express, waiting, version = self._express, self._waiting, self._version
+        if express is None or version is None or not 0 < len(waiting) <= express.room:
+            return False
+        return alike(waiting) and (version.predictor.shares or not waiting[0].alone)
 
     def _serve_plain(self) -> int | None:
         """Sleep and serve until something comes that is not plain; gives the time to look again."""
         if self._express is None or self._version is None:
             return None
-        waiting, self._waiting = self._waiting, []
-        left = self._express.serve(self._version, [(one.link, one.submission) for one in waiting])
-        for link, pairs in groupby(left, key=_LINK):
+        pairs = [(request.link, request.submission) for request in self._waiting]
+        self._waiting = []  # they view memory that may have to be closed
+        left = submissions_by_link(self._express.serve(self._version, pairs))
+        for link, submissions in left.items():
             if link.attached:
-                self._take_in(link, [submission for _, submission in pairs])
+                self._take_in(link, submissions)
+        if len(left) > 1:
+            self._waiting.sort(key=_BY_SUBMISSION)
         until_ns = self._serve()
         self._close_detached()
         return until_ns
@@ -289,6 +287,8 @@ class Loop:
         if answers is not None:
             self._answer(by_link(batch), batch, answers, started_ns, inferred_ns)
             return
+        for link, _ in by_link(batch):
+            link.end.run(())  # whoever is run next must not have others blamed
         for request in batch:
             if request.link.attached:
                 self._run(version, [request], time.monotonic_ns())

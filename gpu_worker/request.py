@@ -5,6 +5,7 @@ Owns how a submission becomes a request, or is refused before anything runs. Run
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gpu_worker.ipc.link import SOLO, Submission
@@ -61,3 +62,22 @@ def by_link(batch: list[Request]) -> list[tuple[AttachedLink, list[Request]]]:
     for request in batch:
         found.setdefault(id(request.link), (request.link, []))[1].append(request)
     return list(found.values())
+
+
+def submissions_by_link(
+    pairs: Iterable[tuple[AttachedLink, Submission]],
+) -> dict[AttachedLink, list[Submission]]:
+    """Sort submissions by their links; each link's stay in their order."""
+    found: dict[AttachedLink, list[Submission]] = {}
+    for link, submission in pairs:
+        found.setdefault(link, []).append(submission)
+    return found
+
+
+def alike(requests: Sequence[Request]) -> bool:
+    """Say whether requests are of one group, and none is padded or must run alone by order."""
+    group = requests[0].group
+    return all(
+        request.group is group and not request.layout.padded and request.submission.load_id < SOLO
+        for request in requests
+    )

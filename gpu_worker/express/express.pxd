@@ -8,6 +8,7 @@ from gpu_worker.express.pending cimport ROOM, Pending
 
 
 cdef class Express:
+    cdef readonly Py_ssize_t room
     cdef object _links, _answer, _version
     cdef dict _known
     cdef list _kinds, _batch, _batch_links

@@ -28,7 +28,7 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cdef enum:
     MOST_KINDS = 32
-    MOST_EVENTS = 16  # those that are left come the next time
+    MOST_EVENTS = 64  # those that are left come the next time
 
 if tensors.MAX_RANK != MOST_DIMS:
     raise RuntimeError("the compiled code is of another version: install hotpaddle again")
@@ -39,18 +39,16 @@ cdef class Express:
         """`answer` answers a batch that has run, by its outputs or by what was raised."""
         self._links, self._answer, self._epoll = links, answer, links.epoll_fd
         self._known, self._batch, self._batch_links = {}, [], []
-        self._outputs, self._pending = Outputs(), Pending()
+        self._outputs, self._pending, self.room = Outputs(), Pending(), ROOM
 
     def serve(self, version, list taken):
         """Sleep and serve; gives what was taken and is still to be served, as `taken` was.
 
-        `taken` are pairs of a link and a submission that came by it.
+        `taken` are pairs of a link and a submission that came by it, at most `room` of them.
         """
         cdef epoll_event events[MOST_EVENTS]
         cdef int found, number, timeout
         cdef bint others
-        if len(taken) > ROOM:
-            return taken
         self._version, self._kinds = version, version.kinds
         by_fd = self._links.by_fd
         self._known = {
@@ -77,7 +75,7 @@ cdef class Express:
                     break
                 for number in range(found):
                     self._pending.take(self._link(events[number].data.fd))
-                if found > 1:
+                if found and len(self._known) > 1:
                     self._pending.sort()
                 if self._pending.count and not self._serve_one():
                     break

@@ -25,7 +25,14 @@ cdef class Pending:
         return self._owners + self._first
 
     cdef int put(self, object submission, Link link) except -1:
-        """Add one that was taken elsewhere; the caller keeps within `ROOM`."""
+        """Add one that was taken elsewhere.
+
+        Raises:
+            ValueError: there is no room for it.
+
+        """
+        if self.count == ROOM:
+            raise ValueError(f"{ROOM} submissions are as many as can wait")
         cdef Py_ssize_t word
         cdef uint64_t* words = self.words() + self.count * WORDS
         for word in range(WORDS):

@@ -62,8 +62,8 @@ def start_batches() -> Iterator[StartBatches]:
 def start_worker() -> Iterator[StartWorker]:
     begun: list[Worker] = []
 
-    def begin(response_bytes: int = 1 << 16) -> Worker:
-        begun.append(Worker(response_bytes))
+    def begin(response_bytes: int = 1 << 16, max_batch_size: int = 64) -> Worker:
+        begun.append(Worker(response_bytes, max_batch_size))
         return begun[-1]
 
     yield begin

@@ -28,12 +28,12 @@ CONTRACT = Contract((TensorSpec("x", "FP32", (-1, 4)),), (TensorSpec("y", "FP32"
 class Worker(Harness):
     """A worker with batching, which a test can stop in the middle of a run."""
 
-    def __init__(self, response_bytes: int = 1 << 16) -> None:
+    def __init__(self, response_bytes: int = 1 << 16, max_batch_size: int = 64) -> None:
         self.predictor = FakePredictor(self._double, CONTRACT)
         self._inside, self._go_on, self._hold = threading.Event(), threading.Event(), False
         self.fronts: list[Front] = []
         super().__init__(lambda *_: self.predictor, response_bytes)
-        self.load(1, max_batch_size=64)
+        self.load(1, max_batch_size=max_batch_size)
 
     def _double(self, inputs: Inputs) -> Arrays:
         if self._hold:
@@ -48,12 +48,18 @@ class Worker(Harness):
         self.fronts[-1].answers()  # from now on the worker listens to it
         return self.fronts[-1]
 
-    def hold(self) -> None:
-        """Have the worker stop in a run; what comes meanwhile will be seen together."""
+    def hold(self, submit: Callable[[], object] | None = None) -> None:
+        """Have the worker stop in a run; what comes meanwhile will be seen together.
+
+        `submit` submits what it runs first, a request of its own link if not given.
+        """
         self._hold = True
         self._inside.clear()
         self._go_on.clear()
-        ask(self, 0)
+        if submit is None:
+            ask(self, 0)
+        else:
+            submit()
         assert self._inside.wait(PATIENCE_S)
         self.predictor.batches.clear()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from gpu_worker.express.parts import Express
-from gpu_worker.ipc.link import Status, Submission
+from gpu_worker.ipc.link import Completion, Status, Submission
+from gpu_worker.ipc.response_ring import span_of
 from tests.unit.gpu_worker.held_worker import PLAIN, Batches, Inputs, StartBatches, plain
-from tests.unit.gpu_worker.loop_harness import NEVER, Arrays
+from tests.unit.gpu_worker.loop_harness import NEVER, PATIENCE_S, Arrays
 
 pytestmark = pytest.mark.skipif(Express is None, reason="there was no compiler at installation")
 
@@ -118,6 +121,18 @@ def test_what_was_submitted_first_runs_first_whatever_the_link(
     order.clear()
     assert fronts.serve(6) == fronts.wanted(6)
     assert order == [0, *range(24)]
+
+
+def test_answers_take_no_more_room_than_they_need(start_batches: StartBatches) -> None:
+    front = start_batches(plain, PLAIN).worker
+    found: list[Completion] = []
+    for count in (2, 4, 6):
+        front.link.submit([front.submission(numbered(1))[0] for _ in range(2)])
+        while len(found) < count:
+            assert select.select([front.link.completion_bell.fd], [], [], PATIENCE_S)[0]
+            found += front.link.completions()  # and releases nothing
+    for one, following in pairwise(found):
+        assert following.position == one.position + span_of(one.length)
 
 
 @pytest.mark.parametrize("late", [None, 0, 700])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.link import Status
 from gpu_worker.ipc.vocabulary import ProtocolError
 from tests.unit.gpu_worker.descriptors import open_descriptors
-from tests.unit.gpu_worker.linked_worker import CONTRACT, StartWorker, ask, check
-from tests.unit.gpu_worker.loop_harness import FakePredictor, Harness
+from tests.unit.gpu_worker.linked_worker import CONTRACT, Inputs, StartWorker, ask, check
+from tests.unit.gpu_worker.loop_harness import Arrays, FakePredictor, Harness
 
 
 def mapped() -> int:
@@ -53,6 +54,26 @@ def test_each_links_running_words_name_its_own_requests(start_worker: StartWorke
     assert worker.link.running() == other.link.running() == ()
 
 
+def test_where_a_batch_is_run_apart_each_run_names_one_request(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    other = worker.front(1)
+    worker.hold()
+    seen: list[tuple[int, ...]] = []
+
+    def run(inputs: Inputs) -> Arrays:
+        if len(inputs[0]) > 1:
+            raise RuntimeError("not together")
+        seen.append(worker.link.running() + other.link.running())
+        return [inputs[0] * 2]
+
+    worker.predictor._run_with = run  # noqa: SLF001 - after the warm-up
+    ids = [ask(other, 1), ask(worker, 2), ask(other, 3)]
+    worker.go_on()
+    check(worker, [0, 2])
+    check(other, [1, 3])
+    assert seen == [(one,) for one in ids]
+
+
 def test_one_execution_has_one_leader_whatever_the_links(start_worker: StartWorker) -> None:
     worker = start_worker()
     other = worker.front(1)
@@ -87,6 +108,19 @@ def test_a_detached_link_leaves_neither_memory_nor_descriptors(start_worker: Sta
     ask(worker, 3)
     check(worker, [3])
     assert (open_descriptors(), mapped()) == (fds, maps)
+
+
+def test_a_link_that_goes_with_its_requests_waiting_takes_nobody_with_it(
+    start_worker: StartWorker,
+) -> None:
+    worker = start_worker(max_batch_size=1)
+    front = worker.front(1)
+    submissions = [front.submission([np.zeros((1, 4), np.float32)])[0] for _ in range(4)]
+    worker.hold(lambda: front.link.submit(submissions))
+    worker.control.send(messages.Detach(1))
+    worker.go_on()
+    ask(worker, 5)
+    check(worker, [5])
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,40 @@ def test_a_link_detached_in_the_middle_of_its_batch_is_not_answered(
     ask(worker, 4)
     check(worker, [4])
     assert len(other.take()) in (0, 10)
+
+
+def test_who_has_room_is_answered_once_where_another_has_none(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    small = worker.front(1, 1024)
+    worker.hold()
+    for number in range(10):
+        ask(worker, number)
+        ask(small, number)
+    worker.go_on()
+    check(worker, [0, *range(10)])
+    check_with_waits(worker, 1, small, list(range(10)))
+    assert worker.sizes() == [20]
+    ask(worker, 7)
+    check(worker, [7])
+
+
+def test_a_link_detached_while_what_it_asked_for_waits_is_closed(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    small, other = worker.front(1, 1024), worker.front(2)
+    worker.hold()
+    for number in range(64):
+        ask(other, number)
+    for number in range(10):
+        ask(small, number)
+    ask(other, 64)
+    worker.control.send(messages.SpaceFreed(5))  # has Python code take all of it
+    worker.go_on()
+    check(other, list(range(64)))
+    assert worker.message() == messages.NeedSpace(1)
+    worker.control.send(messages.Detach(2))
+    found = small.take()
+    worker.control.send(messages.SpaceFreed(1))
+    check_with_waits(worker, 1, small, list(range(len(found), 10)))
+    ask(worker, 4)
+    check(worker, [0, 4])
+    assert len(other.take()) in (0, 1)
