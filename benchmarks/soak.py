@@ -1,7 +1,8 @@
 """Minutes of full load with reloads: `python -m benchmarks.soak`.
 
 Owns a run that looks for what grows: one line per minute with latency, errors and the memory of
-every kind of process, and at the end the drift from the first third to the last.
+every kind of process, and at the end the drift from the first third to the last. What the bare
+predictor takes at the time tells what of that is the machine's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bare import run_bare
+from benchmarks.bare_loop import BareLoop
 from benchmarks.deployment import Deployment, deploy
 from benchmarks.drift import Minute, drift, minute_header, minute_line
 from benchmarks.errors import BenchError
@@ -27,8 +29,10 @@ from benchmarks.options import add_server_options
 from benchmarks.percentiles import Latencies, corrected
 from benchmarks.records import good, read_records
 from benchmarks.work_folder import work_folder
+from supervisor.workers.environment import worker_environment
 
 _WARM_RELOADS = 2
+_BARE_S = 0.2  # a minute: too short to be seen in its p99
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def watch(deployment: Deployment, options: argparse.Namespace) -> tuple[list[Minute], Outcome]:
+def watch(
+    deployment: Deployment, bare: BareLoop, options: argparse.Namespace
+) -> tuple[list[Minute], Outcome]:
     """Load, publish and measure minute by minute.
 
     Raises:
@@ -69,6 +75,7 @@ def watch(deployment: Deployment, options: argparse.Namespace) -> tuple[list[Min
         while (begin := generator.started + 60 * len(minutes)) < end - 1:
             until = min(begin + 60, end)
             before = publisher.count
+            bare_cpu_ms = bare.turn(_BARE_S).cpu_ms_per_row
             publisher.publish_every(options.interval, until)
             time.sleep(0.2)  # the generator writes records ten times a second
             records = read_records(generator.records, read)
@@ -81,6 +88,7 @@ def watch(deployment: Deployment, options: argparse.Namespace) -> tuple[list[Min
                 len(minutes) + 1, len(answers) / (until - begin),
                 Latencies.of(corrected(answers["ms"], interval)),
                 len(records) - len(answers), publisher.count - before, server.tree.memory_mb(),
+                bare_cpu_ms,
             ))  # fmt: skip
             print(minute_line(minutes[-1]), flush=True)
         return minutes, generator.outcome()
@@ -110,7 +118,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(_WARM_RELOADS):
             deployment.publisher.publish()
             deployment.server.wait_serving(model.name, deployment.publisher.version)
-        minutes, outcome = watch(deployment, options)
+        with BareLoop(model, folders[0], worker_environment("tuned", {})) as loop:
+            minutes, outcome = watch(deployment, loop, options)
     served = sum(version.startswith("v") for version in outcome.versions)
     print(f"{deployment.publisher.count} versions published, {served} seen in answers, "
           f"{outcome.checked} answers compared with the bare predictor's")  # fmt: skip

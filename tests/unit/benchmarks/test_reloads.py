@@ -99,10 +99,9 @@ def test_cpu_seconds_grow() -> None:
         assert time.monotonic() < deadline
 
 
-def minute(number: int, p99_ms: float, memory_mb: float) -> Minute:
-    return Minute(
-        number, 100.0, Latencies(6000, 1.0, 2.0, p99_ms, 9.0, 9.0), 0, 30, {"front": memory_mb}
-    )
+def minute(number: int, p99_ms: float, memory_mb: float, bare_ms: float = 10.0) -> Minute:
+    latencies = Latencies(6000, 1.0, 2.0, p99_ms, 9.0, 9.0)
+    return Minute(number, 100.0, latencies, 0, 30, {"front": memory_mb}, bare_ms)
 
 
 def test_drift_compares_the_last_third_with_the_first() -> None:
@@ -113,6 +112,14 @@ def test_drift_compares_the_last_third_with_the_first() -> None:
     assert drift(minutes)["p99"] == pytest.approx(20)
     assert drift(minutes)["memory of all processes"] == pytest.approx(10)
     assert drift(minutes[:2]) == {}
+
+
+def test_what_the_machine_drifts_is_told_apart() -> None:
+    found = drift([minute(1, 10, 100), minute(2, 10, 100), minute(3, 12, 100, bare_ms=12.0)])
+
+    assert found["p99"] == found["a bare run's CPU time"] == pytest.approx(20)
+    assert found["p99 beside the bare predictor"] == pytest.approx(0)
+    assert found["requests/s beside the bare predictor"] == pytest.approx(20)
 
 
 def test_a_minute_stands_under_its_header() -> None:
