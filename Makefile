@@ -82,16 +82,19 @@ format: $(STAMP)
 tools:
 	tests/prometheus_tools.sh .cache/prometheus
 
-# Types are checked on one core while the unit tests run on the other.
+# Two processes run the tests: a file's servers are shared by its tests, so each file stays in one.
+TEST_JOBS ?= 2
+SPREAD := -n $(TEST_JOBS) --dist loadfile
+
 test: lint tools
 	$(MAKE) --no-print-directory -j2 types test-quick
-	$(BIN)/python -m pytest tests/integration tests/chaos
+	$(BIN)/python -m pytest $(SPREAD) tests/integration tests/chaos
 
 test-quick: $(STAMP)
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n $(TEST_JOBS) tests/unit
 
 test-fronts: $(STAMP)
-	HOTPADDLE_FRONTS=2 $(BIN)/python -m pytest tests/integration tests/chaos
+	HOTPADDLE_FRONTS=2 $(BIN)/python -m pytest $(SPREAD) tests/integration tests/chaos
 
 # Boots Debian 12 in systemd-nspawn; the root directory (310 MB) is kept in .cache. With
 # SYSTEMD_FROM_BACKPORTS=1 it has systemd 254, which knows Type=notify-reload, instead of 252.
@@ -109,7 +112,7 @@ $(VENV2)/.installed: pyproject.toml constraints.txt constraints-paddle2.txt $(CO
 	touch $@
 
 test-paddle2: $(VENV2)/.installed
-	$(VENV2)/bin/python -m pytest tests/integration tests/chaos
+	$(VENV2)/bin/python -m pytest $(SPREAD) tests/integration tests/chaos
 
 $(VENV_GPU)/.installed: pyproject.toml constraints-paddle2.txt $(COMPILED)
 	$(PYTHON) -m venv $(VENV_GPU)

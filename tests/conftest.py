@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,16 +37,24 @@ class Models:
     def __call__(self, *names: str) -> list[Path]:
         if not all(self.can(name) for name in names):
             pytest.skip(f"only Paddle 3 writes and serves {', '.join(names)}")
-        missing = [name for name in names if not (self._folder / name / "done").exists()]
-        if missing:
+        if self._missing(names):
             self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+                self._build(self._missing(names))
+        return [self._folder / name for name in names]
+
+    def _missing(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if not (self._folder / name / "done").exists()]
+
+    def _build(self, names: Sequence[str]) -> None:
+        if names:
             subprocess.run(
-                [sys.executable, str(ROOT / "tests/models.py"), str(self._folder), *missing],
+                [sys.executable, str(ROOT / "tests/models.py"), str(self._folder), *names],
                 check=True, stdout=subprocess.DEVNULL,
             )  # fmt: skip
-            for name in missing:
-                (self._folder / name / "done").touch()
-        return [self._folder / name for name in names]
+        for name in names:
+            (self._folder / name / "done").touch()
 
     def can(self, name: str) -> bool:
         """Say whether this Paddle writes and serves a model's format."""
