@@ -13,7 +13,17 @@ from libc.errno cimport EINTR, errno
 from libc.string cimport memcpy
 
 from gpu_worker.express.kind cimport MOST_DIMS, Form, kind_of
-from gpu_worker.ipc.compiled cimport MOST, WORDS, address, now_ns
+from gpu_worker.ipc.compiled cimport (
+    MOST,
+    SENT_AT,
+    SENT_DEADLINE,
+    SENT_ID,
+    SENT_LENGTH,
+    SENT_LOAD,
+    WORDS,
+    address,
+    now_ns,
+)
 
 from gpu_worker.ipc import tensors
 
@@ -100,9 +110,9 @@ cdef class Express:
     cdef Kind _kind(self, Py_ssize_t number):
         """Find out what was taken, and where it lies; None where it is not plain."""
         cdef uint64_t* words = self._pending.words() + number * WORDS
-        if words[4] != <uint64_t>self._version.load_id:
+        if words[SENT_LOAD] != <uint64_t>self._version.load_id:
             return None
-        cdef uint64_t length = words[3]
+        cdef uint64_t length = words[SENT_LENGTH]
         cdef const char* payload = (<Link>self._pending.owners()[number]).payload(words)
         if payload == NULL:
             return None
@@ -135,7 +145,7 @@ cdef class Express:
         group = kind.group
         batcher = self._version.batcher
         cdef Py_ssize_t limit = batcher.max_rows, rows = 0, stop = 0, stop_rows = 0, number
-        cdef bint due = self._pending.words()[7] + <uint64_t>batcher.delay_ns <= now
+        cdef bint due = self._pending.words()[SENT_AT] + <uint64_t>batcher.delay_ns <= now
         if group is None or not group.batchable:
             batch.append(kind)
             self._rows = kind.rows
@@ -169,7 +179,7 @@ cdef class Express:
         cdef uint64_t* words = self._pending.words()
         cdef Link link
         for number in range(count):
-            if words[number * WORDS + 6] <= started:
+            if words[number * WORDS + SENT_DEADLINE] <= started:
                 return False  # its time is up
         if not count:
             return False
@@ -209,7 +219,7 @@ cdef class Express:
         self._batch_links.clear()
         for number in range(count):
             link = <Link>owners[number]
-            if link.name(words[number * WORDS]):
+            if link.name(words[number * WORDS + SENT_ID]):
                 self._batch_links.append(link)
                 link.responses.wanted, link.responses.published = 0, False
         for link in self._batch_links:

@@ -6,6 +6,10 @@ memory. Runs in the worker.
 """
 
 from gpu_worker.ipc.compiled cimport (
+    SENT_ID,
+    SENT_LENGTH,
+    SENT_OFFSET,
+    SENT_REUSE,
     SLOT_HEADER,
     address,
     answer_bell,
@@ -40,11 +44,13 @@ cdef class Link:
 
     cdef const char* payload(self, const uint64_t* words) except? NULL:
         """Find a submission's payload; NULL where its slot is not what it says."""
-        cdef uint64_t offset = words[1], length = words[3], size = <uint64_t>self._arena_size
+        cdef uint64_t offset = words[SENT_OFFSET], length = words[SENT_LENGTH]
+        cdef uint64_t size = <uint64_t>self._arena_size
         if offset % 8 or length > size or offset > size or offset + SLOT_HEADER + length > size:
             return NULL
         cdef const char* slot = readable(self._arena) + offset
-        if (<uint64_t*>slot)[0] != words[2] or (<uint64_t*>slot)[1] != words[0]:
+        cdef uint64_t* stamp = <uint64_t*>slot
+        if stamp[0] != words[SENT_REUSE] or stamp[1] != words[SENT_ID]:
             return NULL
         return slot + SLOT_HEADER
 

@@ -12,5 +12,7 @@ cdef class Outputs:
     cdef bint open(
         self, object version, list batch, const uint64_t* words, Py_ssize_t rows, object arrays
     ) except -1
-    cdef bint _lay_out(self, object version, list batch, const uint64_t* words, object arrays) except -1
+    cdef bint _lay_out(
+        self, object version, list batch, const uint64_t* words, object arrays
+    ) except -1
     cdef int close(self) except -1

@@ -7,7 +7,7 @@ Owns the judgement that outputs are plain, as `answer` makes it. Runs in the wor
 from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
 
 from gpu_worker.express.kind cimport Form, Kind, form_of
-from gpu_worker.ipc.compiled cimport WORDS
+from gpu_worker.ipc.compiled cimport SENT_MASK, WORDS
 
 
 cdef class Outputs:
@@ -44,7 +44,7 @@ cdef class Outputs:
         for number in range(count):
             kind = <Kind>batch[number]
             own = kind.rows if count > 1 else -1
-            mask = words[number * WORDS + 5]
+            mask = words[number * WORDS + SENT_MASK]
             form = kind.form
             if form is None or not form.fits(mask, self.views, self._opened, own):
                 kind.form = form = form_of(version, mask, arrays, own)

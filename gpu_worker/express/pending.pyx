@@ -7,12 +7,9 @@ were submitted. Runs in the worker.
 
 from libc.string cimport memcpy, memmove
 
-from gpu_worker.ipc.compiled cimport MOST, WORDS
+from gpu_worker.ipc.compiled cimport MOST, SENT_AT, WORDS
 
 from gpu_worker.ipc.link import Submission
-
-cdef enum:
-    SUBMITTED = 7  # word of a submission
 
 
 cdef class Pending:
@@ -71,7 +68,7 @@ cdef class Pending:
         cdef Py_ssize_t number, at
         for number in range(1, self.count):
             at = number
-            while at and words[(at - 1) * WORDS + SUBMITTED] > words[number * WORDS + SUBMITTED]:
+            while at and words[(at - 1) * WORDS + SENT_AT] > words[number * WORDS + SENT_AT]:
                 at -= 1
             if at == number:
                 continue

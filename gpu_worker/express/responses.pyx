@@ -9,9 +9,19 @@ from libc.string cimport memcpy
 
 from gpu_worker.express.kind cimport Form, Kind
 from gpu_worker.ipc.compiled cimport (
+    DONE_AT,
+    DONE_ID,
+    DONE_INFERRED,
+    DONE_LENGTH,
+    DONE_OUTCOME,
+    DONE_POSITION,
+    DONE_REUSE,
+    DONE_STARTED,
     HEAD,
     LEADS,
     ROWS_SHIFT,
+    SENT_ID,
+    SENT_REUSE,
     TAIL,
     WORDS,
     address,
@@ -83,14 +93,18 @@ cdef class Responses:
             <uint64_t*>address(self._fields) + HEAD, position + span_of(self.wanted)
         )
         cdef uint64_t* ring = <uint64_t*>address(self._completions)
-        descriptor[5], descriptor[6], descriptor[7] = started, inferred, now_ns()
+        descriptor[DONE_STARTED], descriptor[DONE_INFERRED] = started, inferred
+        descriptor[DONE_AT] = now_ns()
         for number in range(count):
             if owners[number] != owner:
                 continue
             form = <Form>outputs.forms[number]
-            descriptor[0], descriptor[1] = words[number * WORDS], words[number * WORDS + 2]
-            descriptor[2] = (<uint64_t>outputs.rows << ROWS_SHIFT) | (0 if number else LEADS)
-            descriptor[3], descriptor[4] = position, form.length
+            descriptor[DONE_ID] = words[number * WORDS + SENT_ID]
+            descriptor[DONE_REUSE] = words[number * WORDS + SENT_REUSE]
+            descriptor[DONE_OUTCOME] = <uint64_t>outputs.rows << ROWS_SHIFT
+            if number == 0:
+                descriptor[DONE_OUTCOME] |= LEADS
+            descriptor[DONE_POSITION], descriptor[DONE_LENGTH] = position, form.length
             position += form.length
             publish_one(ring, descriptor)
             rung += 1

@@ -32,6 +32,26 @@ cdef enum:
     LEADS = 0x100
     ROWS_SHIFT = 16
 
+cdef enum:  # words of `link.Submission`, in its order
+    SENT_ID
+    SENT_OFFSET
+    SENT_REUSE
+    SENT_LENGTH
+    SENT_LOAD
+    SENT_MASK
+    SENT_DEADLINE
+    SENT_AT
+
+cdef enum:  # words of `link.Completion`, in its order
+    DONE_ID
+    DONE_REUSE
+    DONE_OUTCOME
+    DONE_POSITION
+    DONE_LENGTH
+    DONE_STARTED
+    DONE_INFERRED
+    DONE_AT
+
 
 cdef inline int check_layout() except -1:
     """Compare with what Python code says: a module may have been built for another version.
@@ -43,7 +63,15 @@ cdef inline int check_layout() except -1:
     from gpu_worker.ipc import link, ring, slots
 
     ours = MOST, WORDS, LINE, SLOT_HEADER, STATUS_MASK, 3 << ROWS_SHIFT | LEADS
-    if ours != (
+    sent = link.Submission(
+        request_id=SENT_ID, slot_offset=SENT_OFFSET, slot_reuse=SENT_REUSE, length=SENT_LENGTH,
+        load_id=SENT_LOAD, output_mask=SENT_MASK, deadline_ns=SENT_DEADLINE, submitted_ns=SENT_AT,
+    )
+    done = link.Completion(
+        request_id=DONE_ID, slot_reuse=DONE_REUSE, outcome=DONE_OUTCOME, position=DONE_POSITION,
+        length=DONE_LENGTH, started_ns=DONE_STARTED, inferred_ns=DONE_INFERRED, finished_ns=DONE_AT,
+    )
+    if not tuple(sent) == tuple(done) == tuple(range(WORDS)) or ours != (
         link.RING_CAPACITY, ring.WORDS, ring.LINE, slots.SLOT_HEADER, link.STATUS_MASK,
         link.outcome_of(link.Status.OK, 3, leads=True),
     ):

@@ -8,7 +8,22 @@ whom the port tells of answers. Runs on the event loop of every front.
 from cpython.method cimport PyMethod_Check, PyMethod_GET_SELF
 from libc.stdint cimport uint64_t
 
-from gpu_worker.ipc.compiled cimport LEADS, MOST, ROWS_SHIFT, STATUS_MASK, WORDS, now_ns
+from gpu_worker.ipc.compiled cimport (
+    DONE_AT,
+    DONE_ID,
+    DONE_INFERRED,
+    DONE_LENGTH,
+    DONE_OUTCOME,
+    DONE_POSITION,
+    DONE_REUSE,
+    DONE_STARTED,
+    LEADS,
+    MOST,
+    ROWS_SHIFT,
+    STATUS_MASK,
+    WORDS,
+    now_ns,
+)
 
 import structlog
 
@@ -48,13 +63,13 @@ def collect(port):
     lane, in_flight, dispatcher, broken = port.lane, port.in_flight, None, None
     for number in range(count):
         at = words + number * WORDS
-        request_id = at[0]
+        request_id = at[DONE_ID]
         request = (<dict>in_flight).get(request_id)
-        if request is None or <uint64_t>request.slot.reuse != at[1]:
+        if request is None or <uint64_t>request.slot.reuse != at[DONE_REUSE]:
             port.stale += 1
             continue
         try:
-            data = rings.response(at[3], at[4])
+            data = rings.response(at[DONE_POSITION], at[DONE_LENGTH])
         except ValueError as error:
             broken = error
             break
@@ -62,7 +77,7 @@ def collect(port):
         answered += 1
         told = _answer(port, request, lane, at, data)
         if told is None:
-            left.append((request, _completion(at), port.view(at[3], at[4])))
+            left.append((request, _completion(at), port.view(at[DONE_POSITION], at[DONE_LENGTH])))
         else:
             dispatcher = told
     port.answered += answered
@@ -77,7 +92,7 @@ def collect(port):
         serving = dispatcher.generations.serving
         if serving is not None:
             pump(dispatcher, serving)
-    rings.release_to(at[3], at[4])
+    rings.release_to(at[DONE_POSITION], at[DONE_LENGTH])
 
 
 cdef object _completion(const uint64_t* words):
@@ -90,7 +105,7 @@ cdef object _answer(
     object port, object request, object lane, const uint64_t* words, char* data
 ):
     """Answer a connection's request that ended well; gives its dispatcher, None if it is none."""
-    if words[2] & STATUS_MASK or request.answered or not isinstance(lane, Lane):
+    if words[DONE_OUTCOME] & STATUS_MASK or request.answered or not isinstance(lane, Lane):
         return None
     reply = request.reply
     if not PyMethod_Check(reply):
@@ -105,7 +120,7 @@ cdef object _answer(
         return None
     sent = False
     try:
-        sent = wire.answer(request, lane, data, words[4])
+        sent = wire.answer(request, lane, data, words[DONE_LENGTH])
     except Exception as error:
         log.error("an answer is left to others", exc_info=error)
     try:
@@ -114,7 +129,7 @@ cdef object _answer(
             lane.statistics.answered += 1
             wire.go_on()
         else:
-            reply(InferResult(lane, port.view(words[3], words[4])))
+            reply(InferResult(lane, port.view(words[DONE_POSITION], words[DONE_LENGTH])))
     except Exception as error:
         log.error("an answer could not be given", model=lane.model, exc_info=error)
     return dispatcher
@@ -133,7 +148,8 @@ cdef int _finish(
     express.give_back(request.slot)
     (<dict>dispatcher.deadlines.watched).pop(request, None)
     cdef uint64_t enqueued = request.enqueued_ns, submitted = request.submitted_ns, rows
-    cdef uint64_t infer = between(words[5], words[6]), output = between(words[6], words[7])
+    cdef uint64_t started = words[DONE_STARTED], inferred = words[DONE_INFERRED]
+    cdef uint64_t infer = between(started, inferred), output = between(inferred, words[DONE_AT])
     statistics = lane.statistics
     statistics.success_count += 1
     statistics.output_ns += output
@@ -141,12 +157,12 @@ cdef int _finish(
     latency = statistics.calm if calm else statistics.reloading
     noted = latency.noted
     (<list>noted).append(
-        (submitted - enqueued, between(submitted, words[5]), infer, now_ns() - enqueued)
+        (submitted - enqueued, between(submitted, started), infer, now_ns() - enqueued)
     )
     if len(<list>noted) >= A_LOT:
         latency.counted()
-    if words[2] & LEADS:
-        rows = words[2] >> ROWS_SHIFT
+    if words[DONE_OUTCOME] & LEADS:
+        rows = words[DONE_OUTCOME] >> ROWS_SHIFT
         statistics.executed(rows, infer, output)
     if request.shapes is not dispatcher.recent_shapes.latest:
         dispatcher.recent_shapes.note(request.shapes)

@@ -6,7 +6,18 @@ Owns nothing. Runs on the event loop of every front.
 
 from libc.stdint cimport uint64_t
 
-from gpu_worker.ipc.compiled cimport WORDS, now_ns
+from gpu_worker.ipc.compiled cimport (
+    SENT_AT,
+    SENT_DEADLINE,
+    SENT_ID,
+    SENT_LENGTH,
+    SENT_LOAD,
+    SENT_MASK,
+    SENT_OFFSET,
+    SENT_REUSE,
+    WORDS,
+    now_ns,
+)
 
 from supervisor.dispatch.request import RequestState
 
@@ -42,10 +53,10 @@ cdef object submit(object worker, object request):
     if not <dict>in_flight:
         worker.last_progress = worker.time()
     (<dict>in_flight)[number] = request
-    descriptor[0], descriptor[1], descriptor[2] = number, slot.offset, slot.reuse
-    descriptor[3], descriptor[4] = request.length, worker.load_id
-    descriptor[5], descriptor[6] = request.output_mask, request.deadline_ns
-    descriptor[7] = now
+    descriptor[SENT_ID], descriptor[SENT_AT] = number, now
+    descriptor[SENT_OFFSET], descriptor[SENT_REUSE] = slot.offset, slot.reuse
+    descriptor[SENT_LENGTH], descriptor[SENT_LOAD] = request.length, worker.load_id
+    descriptor[SENT_MASK], descriptor[SENT_DEADLINE] = request.output_mask, request.deadline_ns
     return rings if (<Rings>rings).publish(descriptor) else None
 
 
