@@ -18,7 +18,7 @@ from aiohttp.tcp_helpers import tcp_keepalive
 
 from supervisor.access.caller import NOBODY, Caller, caller_of
 from supervisor.errors import Overloaded, RequestError
-from supervisor.express.parts import Wire
+from supervisor.express.wire_parts import Wire
 from supervisor.http.detour import Detour
 from supervisor.http.direct_socket import DirectSocket
 from supervisor.http.front import Front

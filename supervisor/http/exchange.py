@@ -20,7 +20,7 @@ from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.result import Answer, InferResult
 from supervisor.errors import BodyTimeout, InferenceFailed, Overloaded, RequestError
-from supervisor.express.parts import ExchangeState
+from supervisor.express.wire_parts import ExchangeState
 from supervisor.http.body import Body, start_of
 from supervisor.http.client import Client
 from supervisor.http.codec.answer_form import AnswerForm

@@ -22,7 +22,7 @@ from supervisor.deadlines import Deadlines
 from supervisor.dispatch.dispatcher import Dispatcher
 from supervisor.dispatch.lane import Lane
 from supervisor.errors import RequestError
-from supervisor.express.parts import Express
+from supervisor.express.wire_parts import Express
 from supervisor.http.codec.lane_codec import Codecs
 from supervisor.http.heads import Head, Heads
 from supervisor.http.large_json import LargeJson

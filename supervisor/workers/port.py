@@ -15,7 +15,7 @@ import structlog
 
 from gpu_worker.ipc.link import Completion, SupervisorEnd
 from supervisor.dispatch.request import InferRequest
-from supervisor.express.parts import Rings, collect
+from supervisor.express.ring_parts import Rings, collect
 from supervisor.workers.events import Answered, Holder, PortEvents
 
 log = structlog.get_logger()

@@ -33,7 +33,7 @@ from gpu_worker.ipc.ring import LINE
 from gpu_worker.ipc.tensors import Contract, read_table
 from supervisor.dispatch.delivery import Delivery
 from supervisor.dispatch.lane import Lane
-from supervisor.express import parts
+from supervisor.express.wire_parts import Express
 from supervisor.workers.events import Answered
 from supervisor.workers.port import WorkerPort
 from tests.unit.supervisor.http.client import Client, y_of
@@ -42,7 +42,7 @@ from tests.unit.supervisor.http.loops import until
 from tests.unit.supervisor.http.site import Site, running
 
 COMPILED = pytest.mark.skipif(
-    parts.Express is None, reason="supervisor.express was not compiled at installation"
+    Express is None, reason="supervisor.express was not compiled at installation"
 )
 RESPONSE_BYTES = 1 << 20
 LOAD = 7

@@ -23,7 +23,7 @@ from gpu_worker.ipc.response_ring import span_of
 from gpu_worker.ipc.ring import LINE
 from gpu_worker.ipc.slots import Slot
 from supervisor.dispatch.request import InferRequest
-from supervisor.express.parts import collect
+from supervisor.express.ring_parts import collect
 from supervisor.workers.events import Answered
 from supervisor.workers.port import WorkerPort
 from tests.unit.supervisor.dispatch.bench import CONTRACT
