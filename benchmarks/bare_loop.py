@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from benchmarks.bare import BareResult, end_process, start_process
 from benchmarks.errors import BenchError
 from benchmarks.models import BenchModel
+from supervisor.workers.environment import worker_environment
+
+TUNED: Final = worker_environment("tuned", {})  # the allocator settings of the server's workers
 
 
 class BareLoop:

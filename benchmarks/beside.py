@@ -18,14 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.bare import BareResult, end_process, start_process
-from benchmarks.bare_loop import BareLoop
+from benchmarks.bare_loop import TUNED, BareLoop
 from benchmarks.errors import BenchError
 from benchmarks.models import BenchModel
 from benchmarks.table import table
-from supervisor.workers.environment import worker_environment
 
 _ROUNDS: Final = 3
-_ENVIRONMENT: Final = worker_environment("tuned", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def measure_beside(
 
     """
     row = BesideRow(model.name)
-    with BareLoop(model, folders[0], _ENVIRONMENT) as loop:
+    with BareLoop(model, folders[0], TUNED) as loop:
         for _ in range(_ROUNDS):
             row.alone.append(loop.turn(seconds / _ROUNDS))
             with loads(model, folders, interval_s):
@@ -75,7 +73,7 @@ def loads(model: BenchModel, folders: Sequence[Path], interval_s: float) -> Iter
         "model": model.name, "folders": [str(folder) for folder in folders], "trim": True,
         "loads": sys.maxsize, "interval_s": interval_s,
     }  # fmt: skip
-    process = start_process("benchmarks.loads_process", work, _ENVIRONMENT)
+    process = start_process("benchmarks.loads_process", work, TUNED)
     assert process.stdout is not None
     try:
         # Its threads, which are yet to come, inherit this

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bare import run_bare
-from benchmarks.bare_loop import BareLoop
+from benchmarks.bare_loop import TUNED, BareLoop
 from benchmarks.deployment import Deployment, deploy
 from benchmarks.drift import Minute, drift, minute_header, minute_line
 from benchmarks.errors import BenchError
@@ -29,7 +29,6 @@ from benchmarks.options import add_server_options
 from benchmarks.percentiles import Latencies, corrected
 from benchmarks.records import good, read_records
 from benchmarks.work_folder import work_folder
-from supervisor.workers.environment import worker_environment
 
 _WARM_RELOADS = 2
 _BARE_S = 0.2  # a minute: too short to be seen in its p99
@@ -118,7 +117,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(_WARM_RELOADS):
             deployment.publisher.publish()
             deployment.server.wait_serving(model.name, deployment.publisher.version)
-        with BareLoop(model, folders[0], worker_environment("tuned", {})) as loop:
+        with BareLoop(model, folders[0], TUNED) as loop:
             minutes, outcome = watch(deployment, loop, options)
     served = sum(version.startswith("v") for version in outcome.versions)
     print(f"{deployment.publisher.count} versions published, {served} seen in answers, "

@@ -28,7 +28,7 @@ from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
 from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
-from gpu_worker.request import Request, alike, by_link, request_of, submissions_by_link
+from gpu_worker.request import Request, alike, by_link, grouped, request_of
 from gpu_worker.responder import Responder
 from gpu_worker.version import Arrays, Loader, Version
 
@@ -184,7 +184,7 @@ class Loop:
             return None
         pairs = [(request.link, request.submission) for request in self._waiting]
         self._waiting = []  # they view memory that may have to be closed
-        left = submissions_by_link(self._express.serve(self._version, pairs))
+        left = grouped(self._express.serve(self._version, pairs))
         for link, submissions in left.items():
             if link.attached:
                 self._take_in(link, submissions)

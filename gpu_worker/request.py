@@ -6,11 +6,13 @@ Owns how a submission becomes a request, or is refused before anything runs. Run
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gpu_worker.ipc.link import SOLO, Submission
 from gpu_worker.layout import Group, Layout, Layouts
 from gpu_worker.links import AttachedLink
+
+T = TypeVar("T")
 
 
 class Request(NamedTuple):
@@ -58,19 +60,14 @@ def by_link(batch: list[Request]) -> list[tuple[AttachedLink, list[Request]]]:
     first = batch[0].link
     if len(batch) == 1 or all([request.link is first for request in batch]):  # noqa: C419 - quicker
         return [(first, batch)]
-    found: dict[int, tuple[AttachedLink, list[Request]]] = {}
-    for request in batch:
-        found.setdefault(id(request.link), (request.link, []))[1].append(request)
-    return list(found.values())
+    return list(grouped((request.link, request) for request in batch).items())
 
 
-def submissions_by_link(
-    pairs: Iterable[tuple[AttachedLink, Submission]],
-) -> dict[AttachedLink, list[Submission]]:
-    """Sort submissions by their links; each link's stay in their order."""
-    found: dict[AttachedLink, list[Submission]] = {}
-    for link, submission in pairs:
-        found.setdefault(link, []).append(submission)
+def grouped(pairs: Iterable[tuple[AttachedLink, T]]) -> dict[AttachedLink, list[T]]:
+    """Sort what came by links; each link's stays in its order."""
+    found: dict[AttachedLink, list[T]] = {}
+    for link, one in pairs:
+        found.setdefault(link, []).append(one)
     return found
 
 

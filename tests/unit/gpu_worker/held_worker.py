@@ -91,13 +91,6 @@ class Batches:
         self._go_on.set()
         return self.worker.answers(1 + len(submissions))[1:]
 
-    def attach(self, number: int, first: Arrays) -> Front:
-        """Attach one more link, and wait until it is; the caller closes it."""
-        front = self.worker.attach(number)
-        front.link.submit([front.submission(first)[0]])
-        front.answers()
-        return front
-
     def sizes(self) -> list[int]:
         """Give the rows of each run since."""
         return [shapes[0][0] for shapes in self.predictor.batches]

@@ -43,9 +43,8 @@ class Worker(Harness):
         return [inputs[0] * 2]
 
     def front(self, number: int, response_bytes: int = 1 << 16) -> Front:
-        self.fronts.append(self.attach(number, response_bytes))
-        ask(self.fronts[-1], 0)
-        self.fronts[-1].answers()  # from now on the worker listens to it
+        first: Arrays = [np.zeros((1, 4), np.float32)]
+        self.fronts.append(self.attach_and_wait(number, first, response_bytes))
         return self.fronts[-1]
 
     def hold(self, submit: Callable[[], object] | None = None) -> None:
@@ -102,6 +101,13 @@ def check_with_waits(worker: Harness, link: int, front: Front, numbers: list[int
     for answer, number in zip(found, numbers, strict=True):
         assert answer.completion.status == Status.OK
         assert (answer.arrays()[0] == 2 * number).all()
+
+
+def free_and_check(worker: Harness, link: int, front: Front, numbers: list[int]) -> None:
+    """Free the ring that the worker waits for, and check what of the answers was not in it."""
+    came = len(front.take())
+    worker.control.send(messages.SpaceFreed(link))
+    check_with_waits(worker, link, front, numbers[came:])
 
 
 StartWorker = Callable[..., Worker]

@@ -208,6 +208,13 @@ class Harness(Front):
         close_fds(numbers)
         return front
 
+    def attach_and_wait(self, number: int, first: Arrays, response_bytes: int = 1 << 16) -> Front:
+        """Attach one more link, and wait until the worker has answered `first` on it."""
+        front = self.attach(number, response_bytes)
+        front.link.submit([front.submission(first)[0]])
+        front.answers()
+        return front
+
     # Control
 
     def message(self) -> messages.Message:

@@ -169,7 +169,8 @@ def test_it_answers_as_python_code_does(
             express=express, max_batch_size=limit,
             preferred_batch_sizes=[one for one in preferred if one <= limit],
         ) as batches:  # fmt: skip
-            fronts = [batches.worker, batches.attach(1, ONE), batches.attach(2, ONE)]
+            more = [batches.worker.attach_and_wait(number, ONE) for number in (1, 2)]
+            fronts = [batches.worker, *more]
             asked_of: list[list[Submission]] = [[] for _ in fronts]
             for number, (rows, columns, mask, load_id, late, which) in enumerate(asked):
                 arrays: Arrays = [
@@ -195,6 +196,6 @@ def test_it_answers_as_python_code_does(
                 }
             )  # fmt: skip
             assert len(found[-1]) == len(asked), "each is answered once"
-        for front in fronts[1:]:
+        for front in more:
             front.close()
     assert found[0] == found[1]

@@ -31,7 +31,9 @@ class Fronts:
 
     def __init__(self, batches: Batches, count: int) -> None:
         self.batches = batches
-        more = [batches.attach(1 + number, numbered(0)) for number in range(count - 1)]
+        more = [
+            batches.worker.attach_and_wait(1 + number, numbered(0)) for number in range(count - 1)
+        ]
         self.all = [batches.worker, *more]
 
     def serve(

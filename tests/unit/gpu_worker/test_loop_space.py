@@ -8,7 +8,14 @@ import pytest
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.link import Status
-from tests.unit.gpu_worker.linked_worker import StartWorker, Worker, ask, check, check_with_waits
+from tests.unit.gpu_worker.linked_worker import (
+    StartWorker,
+    Worker,
+    ask,
+    check,
+    check_with_waits,
+    free_and_check,
+)
 from tests.unit.gpu_worker.loop_harness import Front
 
 
@@ -99,9 +106,7 @@ def test_links_come_and_go_while_space_is_waited_for(start_worker: StartWorker) 
     worker.control.send(messages.Detach(1))
     ask(newer, 6)
     ask(other, 7)
-    found = full.take()
-    worker.control.send(messages.SpaceFreed(3))
-    check_with_waits(worker, 3, full, list(range(len(found), 10)))
+    free_and_check(worker, 3, full, list(range(10)))
     check(newer, [6])
     assert other.take() == []
 
@@ -131,9 +136,7 @@ def test_a_link_detached_in_the_middle_of_its_batch_is_not_answered(
     check(worker, [0])
     assert worker.message() == messages.NeedSpace(1)
     worker.control.send(messages.Detach(2))
-    small_first = small.take()
-    worker.control.send(messages.SpaceFreed(1))
-    check_with_waits(worker, 1, small, list(range(len(small_first), 10)))
+    free_and_check(worker, 1, small, list(range(10)))
     ask(worker, 4)
     check(worker, [4])
     assert len(other.take()) in (0, 10)
@@ -168,9 +171,7 @@ def test_a_link_detached_while_what_it_asked_for_waits_is_closed(start_worker: S
     check(other, list(range(64)))
     assert worker.message() == messages.NeedSpace(1)
     worker.control.send(messages.Detach(2))
-    found = small.take()
-    worker.control.send(messages.SpaceFreed(1))
-    check_with_waits(worker, 1, small, list(range(len(found), 10)))
+    free_and_check(worker, 1, small, list(range(10)))
     ask(worker, 4)
     check(worker, [0, 4])
     assert len(other.take()) in (0, 1)
