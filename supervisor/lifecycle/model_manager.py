@@ -114,7 +114,7 @@ class ModelManager:
             return {}
         self.repository_problem = ""
         if self._follow(listing):
-            self.look("new directory")
+            self.look("inotify")  # what was written before it was watched
         self._know(listing)
         self.demand.level()
         verdicts = {}
