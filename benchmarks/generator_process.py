@@ -63,6 +63,7 @@ class Generator:
         self._begun = False
         self._stopping = False
         self._next = 0.0  # open loop: when the next request is meant to start
+        self._interval_s = 0.0  # and how long after it the one behind it
         self._tasks: set[asyncio.Task[None]] = set()
         self._done = asyncio.Event()
 
@@ -83,6 +84,7 @@ class Generator:
         if self._rate:
             self._next = started
             beat = IntervalTimer(started, 1 / self._rate, self._beat)
+            self._interval_s = beat.interval_s
         while self._idle and not self._rate:
             self._send(self._idle.popleft(), time.monotonic())
         await asyncio.sleep(started + self._seconds - time.monotonic())
@@ -127,7 +129,7 @@ class Generator:
                 self._send(self._idle.popleft(), self._next)
             else:
                 self._due.append(self._next)
-            self._next += 1 / self._rate
+            self._next += self._interval_s
 
     def _send(self, connection: Connection, started: float) -> None:
         connection.keep, self._check_due = self._check_due, False

@@ -60,3 +60,10 @@ def corrected(samples_ms: Samples, interval_ms: float) -> Samples:
     repeated = np.repeat(samples[long], counts)
     steps = np.concatenate([np.arange(1, count + 1) for count in counts])
     return np.concatenate([samples, repeated - steps * interval_ms])
+
+
+def slowest_of(samples_ms: Samples, count: int) -> float:
+    """Give what the slowest of so many samples, drawn at random, comes to in half of all draws."""
+    if count < 1 or len(samples_ms) == 0:
+        return 0.0
+    return float(np.quantile(samples_ms, 0.5 ** (1 / count)))

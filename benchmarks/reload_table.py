@@ -13,7 +13,8 @@ def reload_table(rows: Sequence[ReloadRow]) -> str:
     """Show throughput and latency with reloads beside those without."""
     lines = [[
         "model", "loop", "versions", "errors", "requests/s", "with", "ratio", "p50 ms", "with",
-        "p99 ms", "with", "max ms", "with", "first ms", "× p50", "live ms",
+        "p99 ms", "with", "max ms", "with", "first ms", "× p50", "by chance",
+        "live ms",
     ]]  # fmt: skip
     for row in rows:
         without, reloading = row.without, row.with_reloads
@@ -24,7 +25,7 @@ def reload_table(rows: Sequence[ReloadRow]) -> str:
             f"{without.p50_ms:.2f}", f"{reloading.p50_ms:.2f}",
             f"{without.p99_ms:.2f}", f"{reloading.p99_ms:.2f}",
             f"{without.max_ms:.1f}", f"{reloading.max_ms:.1f}",
-            f"{row.slowest_first_ms:.2f}", f"{row.first_ratio:.2f}",
+            f"{row.slowest_first_ms:.2f}", f"{row.first_ratio:.2f}", f"{row.by_chance_ms:.2f}",
             f"{statistics.median(row.live_after_ms):.0f}" if row.live_after_ms else "-",
         ])  # fmt: skip
     return table(lines)

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.deployment import Deployment
 from benchmarks.generator import Generator, Outcome
-from benchmarks.percentiles import Latencies, corrected
+from benchmarks.percentiles import Latencies, corrected, slowest_of
 from benchmarks.records import FirstAnswer, between, first_answers, good
 from benchmarks.series import Series, latency_series
 
@@ -89,6 +89,7 @@ class ReloadRow:
     series: Series
     memory_before_mb: dict[str, float]
     memory_after_mb: dict[str, float]
+    by_chance_ms: float = 0.0  # the slowest of as many answers that are drawn from those without
 
     @property
     def slowest_first_ms(self) -> float:
@@ -176,4 +177,5 @@ def _row(
         series=latency_series(outcome.records, start),
         memory_before_mb=memory_before,
         memory_after_mb=deployment.server.tree.memory_mb(),
+        by_chance_ms=slowest_of(quiet["ms"], len(firsts)),
     )

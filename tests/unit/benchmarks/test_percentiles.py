@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.percentiles import Latencies, corrected
+from benchmarks.percentiles import Latencies, corrected, slowest_of
 
 
 def test_no_samples_give_zeros() -> None:
@@ -54,3 +54,20 @@ def test_one_stall_shows_in_the_corrected_p99_only() -> None:
 
     assert Latencies.of(samples).p99_ms == 1.0
     assert Latencies.of(corrected(samples, 1.0)).p99_ms > 900
+
+
+def test_the_slowest_of_many_is_slower_than_that_of_few() -> None:
+    samples = np.arange(1001, dtype=float)
+
+    found = [slowest_of(samples, count) for count in (1, 2, 30)]
+    assert found == pytest.approx([500, 707.1, 977.2], abs=0.1)
+    assert slowest_of(samples, 0) == slowest_of(samples[:0], 5) == 0
+
+
+@given(st.integers(1, 40), st.integers(0, 100))
+def test_half_of_all_draws_are_slower(count: int, seed: int) -> None:
+    samples = np.random.default_rng(seed).permutation(500).astype(float)
+
+    draws = np.random.default_rng(seed + 1).choice(samples, (4000, count)).max(axis=1)
+    slower = float(np.mean(draws > slowest_of(samples, count)))
+    assert 0.4 < slower < 0.6
