@@ -30,7 +30,7 @@ _THRESHOLDS: Final = {
 }
 _PAD: Final = {"MALLOC_TOP_PAD_": str(64 << 20)}
 _HUGE: Final = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-_LOTS: Final = {"FLAGS_eager_delete_tensor_gb": "0.0002"}
+_LOTS: Final = {"FLAGS_eager_delete_tensor_gb": "0.00005"}
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ _TUNED: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # madvise(MADV_HUGEPAGE); glibc 2.35 and later
     # A thread of Paddle 3 frees what a run needs no longer, and is woken for it, in a tiny model
-    # once per run: a third of that run's time. In lots of 200 KB it hardly ever is.
-    "FLAGS_eager_delete_tensor_gb": "0.0002",
+    # once per run: a third of that run's time. In lots of 50 KB it hardly ever is, and none takes
+    # so long that a core is missed meanwhile.
+    "FLAGS_eager_delete_tensor_gb": "0.00005",
 }
 
 
