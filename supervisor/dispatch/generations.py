@@ -6,11 +6,16 @@ that all instances on all devices change in the same instant. Runs in every fron
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Final
 
 from supervisor.dispatch.lane import Lane
 from supervisor.dispatch.ledger import Ledger
 from supervisor.errors import NotFound, NotReady
+
+# After a switch nothing that can wait comes between the first requests and their answers.
+CALM_S: Final = 0.05
 
 
 class Generations:
@@ -59,8 +64,12 @@ class Generations:
         lane.generation = self.number
         lane.since = time.time()
         self.serving, self.retained = lane, old
-        self.ledger.follow(lane, self.lanes())
+        self.ledger.follow(lane)
+        asyncio.get_running_loop().call_later(CALM_S, self._settle)
         return old
+
+    def _settle(self) -> None:
+        self.ledger.settle(self.lanes())
 
     def take_up(self, number: int, serving: Lane | None, retained: Lane | None) -> None:
         """Go on from where another program was."""

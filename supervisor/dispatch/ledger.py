@@ -38,14 +38,16 @@ class Ledger:
         """Count a request that is answered with an error."""
         self._errors[status] += 1
 
-    def follow(self, lane: Lane, loaded: Collection[Lane]) -> None:
-        """Count a lane that begins to serve; `loaded` are those that requests may go to."""
+    def follow(self, lane: Lane) -> None:
+        """Count a lane that begins to serve."""
         if lane not in self._lanes:
             self._lanes.append(lane)
-        self._settle(loaded)
 
-    def _settle(self, loaded: Collection[Lane]) -> None:
-        """Sum up lanes that are gone and will not count anything more."""
+    def settle(self, loaded: Collection[Lane]) -> None:
+        """Sum up lanes that are gone and will not count anything more.
+
+        `loaded` are those that requests may go to. Takes longer than a tiny model's run.
+        """
         for lane in list(self._lanes):
             if lane not in loaded and not lane.in_flight and not lane.waiting:
                 self._lanes.remove(lane)
@@ -55,7 +57,7 @@ class Ledger:
     def snapshot(self, serving: Lane | None, retained: Lane | None, queued: int) -> ModelStatistics:
         """Give all counts; what it gives does not change any more."""
         loaded = [lane for lane in (serving, retained) if lane is not None]
-        self._settle(loaded)
+        self.settle(loaded)
         now = ModelStatistics(dict(self._errors), dict(self.events), queued=queued)
         now.gone.add(self._gone)
         for lane in self._lanes:

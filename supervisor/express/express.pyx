@@ -84,6 +84,8 @@ cdef class Express:
             old.raw_head, old.head, old.dispatcher, lane, old.plan, old.start, old.json, old.home
         )
         self._routes[old.raw_head] = route
+        # Behind the doorbell, while a worker runs the first request: its answer needs a form
+        self._call_soon(self._call_soon, self.front.codecs.of, lane)
         return route
 
     cdef Route find(self, const char* data, Py_ssize_t nbytes):

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from gpu_worker.ipc.arena import RequestArena
+from supervisor.dispatch.generations import CALM_S
 from supervisor.dispatch.lane import Lane
 from supervisor.errors import RepositoryError, VersionFailed, VersionRejected
 from supervisor.lifecycle.demand import Demand, Need
@@ -29,9 +30,6 @@ from supervisor.repository.staging import StagedVersion
 
 log = structlog.get_logger()
 
-# After a switch neither the log nor the next look at the repository, whose thread competes for the
-# interpreter, comes between the first requests and their answers.
-_CALM_S: Final = 0.05
 _FLAT_VERSION_DIGITS: Final = 12  # of the content digest that names a flat model's version
 
 Newest = Callable[[Model], Awaitable[Wish | NoWish]]
@@ -166,9 +164,11 @@ class Promotion:
 
     async def _tell(self, model: Model, lane: Lane, trigger: str, started: float) -> Verdict:
         cost_ms = (time.perf_counter() - started) * 1000
+        await asyncio.sleep(0)  # first whatever came while the switch was made
         model.note("live", lane.version, trigger=trigger, cost_ms=round(cost_ms, 1))
         if lane.generation > 1:
-            await asyncio.sleep(_CALM_S)
+            # Neither for the log nor for the next look, whose thread competes for the interpreter.
+            await asyncio.sleep(CALM_S)
         phases = {name: f"{value:.1f}ms" for name, value in lane.record.phases_ms.items()}
         log.info(
             f"Loaded {lane.version}, cost={cost_ms:.0f}ms",

@@ -6,6 +6,7 @@ from gpu_worker.ipc.link import Status
 from supervisor.dispatch.ledger import mark_reload
 from supervisor.dispatch.model_statistics import ModelStatistics
 from tests.unit.supervisor.dispatch.bench import Bench, Reply, step
+from tests.unit.supervisor.http.loops import until
 
 
 def snapshot(bench: Bench) -> ModelStatistics:
@@ -46,6 +47,21 @@ async def test_a_version_that_is_gone_but_still_answers_counts_for_the_model() -
     assert snapshot(bench).total().answered == 2
     assert (await answers[0]).lane is old
     assert answers[1].exception() is not None
+
+
+async def test_what_is_gone_is_summed_up_after_a_switch_and_not_in_it() -> None:
+    bench = Bench()
+    old = bench.serve("v1")
+    (answer,) = await bench.asked()
+    bench.complete(bench.of(old)[0])
+    await answer
+    own = old.statistics
+    bench.serve("v2")
+    bench.serve("v3")  # v1 is gone
+    assert old.statistics is own
+    await until(lambda: old.statistics is not own)  # though nobody asks for figures
+    assert old.statistics.success_count == 1
+    assert snapshot(bench).total().success_count == 1
 
 
 async def test_two_lanes_of_one_version_are_told_as_one() -> None:

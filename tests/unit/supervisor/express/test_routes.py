@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from supervisor.dispatch.lane import Lane
+from supervisor.http.codec.lane_codec import LaneCodec
 from tests.unit.supervisor.dispatch.bench import CONTRACT, OTHER_CONTRACT
 from tests.unit.supervisor.express.both_ways import acquainted, both_ways, exchanged
 from tests.unit.supervisor.express.ring_site import COMPILED, RingSite, raw_answer, ring_site
@@ -99,6 +101,31 @@ async def test_a_switch_is_followed_by_what_waits_and_not_by_what_runs(same: boo
 
     found = [served(answer) for answer in await both_ways(talk, max_in_flight=1)]
     assert found == [(b"v2", 2), (b"v1", 1), *[(b"v2", 2)] * 6]
+
+
+@on_both_loops
+async def test_what_a_new_versions_first_answer_needs_is_made_while_a_worker_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with ring_site() as one:
+        one.serve_rings()
+        client = await acquainted(one)
+        (worker,) = one.serve_rings("v2", prompt=False)
+        codecs, made = one.front.codecs, set[Lane]()
+        codec_of = codecs.of
+
+        def of(lane: Lane) -> LaneCodec:
+            made.add(lane)
+            return codec_of(lane)
+
+        monkeypatch.setattr(codecs, "of", of)
+        before = one.express
+        await client.send(ask(X))
+        await until(lambda: one.express == before + 1)
+        await until(lambda: worker.lane in made)
+        await worker.has()
+        worker.answer()
+        assert served(await raw_answer(client)) == (b"v2", 2)
 
 
 @on_both_loops
