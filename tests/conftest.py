@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Repository, Server
-
-SHARED_MEMORY = Path("/dev/shm")
+from tests.harness import ROOT, Repository, Server, wait_for
+from tests.shared_memory import left_memory, named_memory
 
 
 def _paddle_version() -> str:
@@ -94,7 +93,7 @@ def repository(tmp_path: Path) -> Repository:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers that end with the test, and see that nothing of them is left."""
-    before = set(SHARED_MEMORY.iterdir())
+    before = named_memory()
     servers: list[Server] = []
 
     def start(repository: Repository, *options: str, **more: Any) -> Server:
@@ -112,7 +111,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         for server in servers:
             server.kill()
     assert [child for child in children if child.is_running()] == []
-    assert set(SHARED_MEMORY.iterdir()) == before
+    wait_for(lambda: not left_memory(before), "no named shared memory is left")
 
 
 def run_bare(

@@ -13,11 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.conftest import SHARED_MEMORY, Models
+from tests.conftest import Models
 from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
 from tests.load import Load
 from tests.processes import living
+from tests.shared_memory import left_memory, named_memory
 
 Serve = Callable[..., Server]
 
@@ -155,7 +156,7 @@ def test_a_killed_supervisor_takes_all_fronts_along(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
-    before = set(SHARED_MEMORY.iterdir())
+    before = named_memory()
     server = serve(repository, "--fronts", "3").wait_ready()
     listening(server, 2)
     children = server.children()
@@ -163,7 +164,7 @@ def test_a_killed_supervisor_takes_all_fronts_along(
         load.wait_answers(10)
         server.kill()
         wait_for(lambda: not living(children), "nothing is left", 2)
-    assert set(SHARED_MEMORY.iterdir()) == before
+    wait_for(lambda: not left_memory(before), "no named shared memory is left")
 
 
 def test_a_stop_answers_what_each_front_has_in_flight(

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tests.conftest import SHARED_MEMORY, Models
+from tests.conftest import Models
 from tests.expected import mlp_outputs
 from tests.harness import FRONTS, Repository, Server, mlp_request, wait_for
 from tests.load import Load
 from tests.processes import alive
+from tests.shared_memory import left_memory, named_memory
 
 Serve = Callable[..., Server]
 
@@ -47,7 +48,7 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
     serve: Serve, repository: Repository, models: Models
 ) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
-    before = set(SHARED_MEMORY.iterdir())
+    before = named_memory()
     server = serve(repository).wait_ready()
     # A worker, a spare, each front's JSON worker; importing Paddle starts a shell for a moment.
     count = 2 + FRONTS + (FRONTS - 1)
@@ -56,7 +57,7 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
         load.wait_answers(10)
         server.kill()
         wait_for(lambda: not any(alive(worker) for worker in workers), "no worker is left", 2)
-    assert set(SHARED_MEMORY.iterdir()) == before
+    wait_for(lambda: not left_memory(before), "no named shared memory is left")
 
 
 def test_a_killed_supervisor_takes_a_loading_worker_along(
