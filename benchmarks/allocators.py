@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.bare import BareResult, run_bare, run_process
+from benchmarks.bare_loop import TUNED
 from benchmarks.errors import BenchError
 from benchmarks.exports import exports
 from benchmarks.interruption import INTERRUPTED, end_when_told
@@ -30,7 +31,7 @@ _THRESHOLDS: Final = {
 }
 _PAD: Final = {"MALLOC_TOP_PAD_": str(64 << 20)}
 _HUGE: Final = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-_LOTS: Final = {"FLAGS_eager_delete_tensor_gb": "0.00005"}
+_LOTS: Final = {name: TUNED[name] for name in ("FLAGS_eager_delete_tensor_gb",)}
 
 
 @dataclass(slots=True)

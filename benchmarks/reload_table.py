@@ -13,8 +13,7 @@ def reload_table(rows: Sequence[ReloadRow]) -> str:
     """Show throughput and latency with reloads beside those without."""
     lines = [[
         "model", "loop", "versions", "errors", "requests/s", "with", "ratio", "p50 ms", "with",
-        "p99 ms", "with", "max ms", "with", "first ms", "× p50", "by chance",
-        "live ms",
+        "p99 ms", "with", "max ms", "with", "first ms", "× p50", "by chance", "live ms",
     ]]  # fmt: skip
     for row in rows:
         without, reloading = row.without, row.with_reloads

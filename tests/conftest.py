@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import ROOT, Repository, Server, wait_for
-from tests.shared_memory import left_memory, named_memory
+from tests.harness import ROOT, Repository, Server
+from tests.shared_memory import named_memory, wait_until_none_is_left
 
 
 def _paddle_version() -> str:
@@ -111,7 +111,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         for server in servers:
             server.kill()
     assert [child for child in children if child.is_running()] == []
-    wait_for(lambda: not left_memory(before), "no named shared memory is left")
+    wait_until_none_is_left(before)
 
 
 def run_bare(

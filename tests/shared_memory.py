@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from tests.harness import wait_for
+
 _FOLDER: Final = Path("/dev/shm")
 
 
@@ -28,3 +30,8 @@ def left_memory(before: Collection[Path]) -> set[Path]:
                 continue
             left = {path for path in left if str(path) not in text}
     return {path for path in left if path.exists()}
+
+
+def wait_until_none_is_left(before: Collection[Path]) -> None:
+    """Wait until nobody has left any since; a leak is one that stays."""
+    wait_for(lambda: not left_memory(before), "no named shared memory is left")

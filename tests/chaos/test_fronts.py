@@ -18,7 +18,7 @@ from tests.expected import mlp_outputs
 from tests.harness import Repository, Server, mlp_request, wait_for
 from tests.load import Load
 from tests.processes import living
-from tests.shared_memory import left_memory, named_memory
+from tests.shared_memory import named_memory, wait_until_none_is_left
 
 Serve = Callable[..., Server]
 
@@ -164,7 +164,7 @@ def test_a_killed_supervisor_takes_all_fronts_along(
         load.wait_answers(10)
         server.kill()
         wait_for(lambda: not living(children), "nothing is left", 2)
-    wait_for(lambda: not left_memory(before), "no named shared memory is left")
+    wait_until_none_is_left(before)
 
 
 def test_a_stop_answers_what_each_front_has_in_flight(

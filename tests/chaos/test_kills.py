@@ -17,7 +17,7 @@ from tests.expected import mlp_outputs
 from tests.harness import FRONTS, Repository, Server, mlp_request, wait_for
 from tests.load import Load
 from tests.processes import alive
-from tests.shared_memory import left_memory, named_memory
+from tests.shared_memory import named_memory, wait_until_none_is_left
 
 Serve = Callable[..., Server]
 
@@ -57,7 +57,7 @@ def test_a_killed_supervisor_leaves_no_worker_and_no_memory(
         load.wait_answers(10)
         server.kill()
         wait_for(lambda: not any(alive(worker) for worker in workers), "no worker is left", 2)
-    wait_for(lambda: not left_memory(before), "no named shared memory is left")
+    wait_until_none_is_left(before)
 
 
 def test_a_killed_supervisor_takes_a_loading_worker_along(
