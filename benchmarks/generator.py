@@ -45,11 +45,11 @@ class Outcome:
         """Give everything that was no good answer, by kind."""
         return {**self.errors, **{f"wrong: {what}": n for what, n in self.wrong.items()}}
 
-    def result(self, concurrency: int) -> LoadResult:
-        """Sum up a closed loop's whole run; percentiles corrected as wrk corrects its own."""
+    def result(self, concurrency: int, rate: float = 0.0) -> LoadResult:
+        """Sum up a whole run; percentiles of a closed loop corrected as wrk corrects its own."""
         answers = good(self.records)
         inside = answers[answers["at"] < self.started + self.seconds]
-        interval = 1000 * self.seconds * concurrency / max(1, len(inside))
+        interval = 0.0 if rate else 1000 * self.seconds * concurrency / max(1, len(inside))
         latencies = Latencies.of(corrected(inside["ms"], interval))
         return LoadResult(
             "own", len(inside), self.seconds, latencies.p50_ms, latencies.p99_ms,

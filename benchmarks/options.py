@@ -39,7 +39,7 @@ examples:
   python -m benchmarks --only rows --models mlp --concurrency 1,8 --seconds 3
   python -m benchmarks --server-option max-in-flight=8 --model-option cpu_threads=2
   python -m benchmarks --only reloads --models resnet50 --plot resnet50.svg
-  python -m benchmarks.soak --help         minutes of full load with reloads
+  python -m benchmarks.soak --help         minutes of full load with reloads; what wears
   python -m benchmarks.allocators --help   the bare loop under other allocators
 
 All models are in FP32 on CPU, one worker with one math thread, unless options say otherwise. The

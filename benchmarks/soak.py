@@ -1,8 +1,8 @@
 """Minutes of full load with reloads: `python -m benchmarks.soak`.
 
 Owns a run that looks for what grows: one line per minute with latency, errors and the memory of
-every kind of process, and at the end the drift from the first third to the last. What the bare
-predictor takes at the time tells what of that is the machine's.
+every kind of process, and at the end the drift from the first third to the last. What of that is
+the server's is told by turns that it takes with a fresh one then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from benchmarks.models import MODELS
 from benchmarks.options import add_server_options
 from benchmarks.percentiles import Latencies, corrected
 from benchmarks.records import good, read_records
+from benchmarks.wear import Wear, load_turn, measure_wear, wear_table
 from benchmarks.work_folder import work_folder
 
 _WARM_RELOADS = 2
@@ -47,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate", type=float, default=0.0, help="constant rate instead of full load, requests/s"
     )
+    parser.add_argument(
+        "--rounds", type=int, default=8,
+        help="turns that the server takes with a fresh one at the end; 0: none [8]",
+    )  # fmt: skip
+    parser.add_argument("--turn-seconds", type=float, default=10.0, help="of each [10]")
     add_server_options(parser)
     return parser
 
@@ -96,6 +104,12 @@ def watch(
             generator.stop()
 
 
+def _warm_up(deployment: Deployment) -> None:
+    for _ in range(_WARM_RELOADS):
+        deployment.publisher.publish()
+        deployment.server.wait_serving(deployment.model.name, deployment.publisher.version)
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Soak one model.
 
@@ -108,35 +122,51 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     facts = machine_facts()
     print(f"{model.title}, {options.minutes:g} minutes, a version every {options.interval:g} s")
     bare = run_bare(model, folders, [1], 3.0)
-    with (
-        work_folder(options.work_dir) as work,
-        deploy(
-            model, bare, folders, work, dict(options.server_option), dict(options.model_option)
-        ) as deployment,
-    ):
-        for _ in range(_WARM_RELOADS):
-            deployment.publisher.publish()
-            deployment.server.wait_serving(model.name, deployment.publisher.version)
+    start = partial(
+        deploy, model, bare, folders,
+        server_options=dict(options.server_option), model_options=dict(options.model_option),
+    )  # fmt: skip
+    wear = Wear()
+    problems: Counter[str] = Counter()
+    with work_folder(options.work_dir) as work, start(work / "worn") as deployment:
+        _warm_up(deployment)
         with BareLoop(model, folders[0], TUNED) as loop:
             minutes, outcome = watch(deployment, loop, options)
+        published = deployment.publisher.count
+        if options.rounds:
+            print(f"{options.rounds} rounds beside a fresh server, a version every "
+                  f"{options.interval:g} s in both", flush=True)  # fmt: skip
+            take = load_turn(
+                options.turn_seconds, options.interval, options.concurrency, options.rate
+            )
+            try:
+                with start(work / "fresh") as fresh:
+                    _warm_up(fresh)
+                    wear = measure_wear(deployment, fresh, take, options.rounds)
+            except BenchError as error:  # half an hour shall not be lost for that
+                problems[f"no turns beside a fresh server: {error}"] += 1
+    problems += Counter(outcome.problems) + Counter(wear.errors)
     served = sum(version.startswith("v") for version in outcome.versions)
-    print(f"{deployment.publisher.count} versions published, {served} seen in answers, "
+    print(f"{published} versions published, {served} seen in answers, "
           f"{outcome.checked} answers compared with the bare predictor's")  # fmt: skip
-    for kind, count in outcome.problems.items():
+    for kind, count in problems.items():
         print(f"  {count} × {kind}")
     found = drift(minutes)
     for what, change in found.items():
         print(f"drift of {what}: {change:+.1f} %")
+    if wear.worn:
+        print(wear_table(wear))
     return {
         "machine": facts,
         "settings": {key: str(value) for key, value in vars(options).items()},
         "bare": asdict(bare.results[1]),
         "minutes": [asdict(minute) for minute in minutes],
-        "published": deployment.publisher.count,
+        "published": published,
         "served": served,
-        "errors": sum(outcome.problems.values()),
-        "error_kinds": outcome.problems,
+        "errors": problems.total(),
+        "error_kinds": problems,
         "drift_percent": found,
+        "wear": asdict(wear),
     }
 
 
