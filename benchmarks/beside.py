@@ -70,7 +70,7 @@ def loads(model: BenchModel, folders: Sequence[Path], interval_s: float) -> Iter
 
     """
     work = {
-        "model": model.name, "folders": [str(folder) for folder in folders], "trim": True,
+        "model": model.name, "folders": [str(folder) for folder in folders], "trim": False,
         "loads": sys.maxsize, "interval_s": interval_s,
     }  # fmt: skip
     process = start_process("benchmarks.loads_process", work, TUNED)

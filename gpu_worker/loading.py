@@ -1,11 +1,13 @@
 """Loading: from a `Load` message to a version that may serve, or to the reason why not.
 
 Owns the order: load, check the settings, warm the shapes, check that rows do not meet, warm the
-batch sizes. Whatever Python-level error there is becomes the answer. Runs in the worker.
+batch sizes, gather the memory. Whatever Python-level error there is becomes the answer. Runs in the
+worker.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +17,15 @@ import numpy as np
 
 from gpu_worker import warmup
 from gpu_worker.answer import splits
+from gpu_worker.heap import Heap
 from gpu_worker.ipc import messages
 from gpu_worker.layout import can_batch, wrong_padding
 from gpu_worker.memory import Peak
 from gpu_worker.params import ParamsError
 from gpu_worker.program import ProgramError
 from gpu_worker.version import Loader, Predictor, Version
+
+Outcome = messages.Loaded | messages.LoadFailed
 
 _MAX_REASON: Final = 2000  # characters of a foreign error that are passed on
 _SMALL_SIZES_S: Final = 0.5  # spent on batch sizes that nobody named
@@ -41,10 +46,12 @@ def take_up(
     fds: tuple[int, int],
     loader: Loader,
     tell: Callable[[messages.Message], None],
-) -> tuple[Version | None, messages.Loaded | messages.LoadFailed]:
+    heap: Heap,
+) -> tuple[Version | None, Outcome]:
     """Load and warm up; `fds` are the program's and the parameters', `tell` takes `Warming`."""
+    heap.expect(sum(os.fstat(fd).st_size for fd in fds))
     try:
-        return _take_up(load, fds, loader, tell)
+        return _take_up(load, fds, loader, tell, heap)
     except _RefusedError as refused:
         return None, messages.LoadFailed(load.load_id, refused.phase, refused.kind, refused.reason)
 
@@ -54,6 +61,7 @@ def _take_up(
     fds: tuple[int, int],
     loader: Loader,
     tell: Callable[[messages.Message], None],
+    heap: Heap,
 ) -> tuple[Version, messages.Loaded]:
     declared = [messages.Warmup(**run) for run in load.warmups]
     batching = messages.BatchingSettings(**load.batching)
@@ -72,6 +80,8 @@ def _take_up(
     tell(messages.Warming(load.load_id, load_ms))
     warmer = _Warmer(predictor, batching, check_finite=load.check_finite)
     warmer.warm(declared)
+    if not load.urgent:  # nobody shall wait for that
+        heap.gather()
     if not warmer.batches:
         batching = replace(batching, max_batch_size=1)
     version = Version(load.load_id, predictor, batching)

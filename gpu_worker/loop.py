@@ -8,7 +8,6 @@ it is given a way to load. Runs in the worker.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import time
@@ -20,13 +19,13 @@ from gpu_worker import loading
 from gpu_worker.answer import Answer, failed_answer, text_answer
 from gpu_worker.batch import attempt, cut
 from gpu_worker.express.parts import Express
+from gpu_worker.heap import Heap
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.channel import PeerGone
 from gpu_worker.ipc.control import ControlChannel
 from gpu_worker.ipc.link import LinkFds, Status, Submission
 from gpu_worker.ipc.vocabulary import ProtocolError
 from gpu_worker.links import AttachedLink, Links
-from gpu_worker.memory import private_bytes
 from gpu_worker.priority import lowered
 from gpu_worker.request import Request, alike, by_link, grouped, request_of
 from gpu_worker.responder import Responder
@@ -59,8 +58,8 @@ class Loop:
         self._version: Version | None = None
         self._waiting: list[Request] = []
         self._express = Express(self._links, self._answer_run) if express and Express else None
-        self._nice = 0
-        self._stopped = False
+        self._heap = Heap()
+        self._nice, self._stopped = 0, False
 
     def run(self) -> None:
         """Serve until told to stop or until the supervisor is gone."""
@@ -103,8 +102,8 @@ class Loop:
                 self._control.send(answer)
             case messages.Unload():
                 with lowered(self._nice):
-                    self._give_up()
-                self._control.send(messages.Unloaded(private_bytes()))
+                    left = self._heap.vacated() if self._give_up() else self._heap.give_back()
+                self._control.send(messages.Unloaded(left))
             case messages.SpaceFreed():
                 pass  # for a link that was detached meanwhile
             case _:
@@ -146,28 +145,28 @@ class Loop:
 
     # The version
 
-    def _take_up(
-        self, load: messages.Load, fds: tuple[int, int]
-    ) -> messages.Loaded | messages.LoadFailed:
+    def _take_up(self, load: messages.Load, fds: tuple[int, int]) -> loading.Outcome:
         self._nice = load.nice
         with lowered(0 if load.urgent else load.nice, idle=load.idle):
             self._give_up()
-            self._version, answer = loading.take_up(load, fds, self._load, self._control.send)
+            tell = self._control.send
+            self._version, answer = loading.take_up(load, fds, self._load, tell, self._heap)
             if self._version is None:
                 self._give_up()  # only now: `take_up` itself held the predictor
+                self._heap.give_back()
             else:
                 gc.collect()
         return answer
 
-    def _give_up(self) -> None:
-        """Drop the version held and give its memory back to the system."""
-        self._version = None
+    def _give_up(self) -> bool:
+        """Drop the version held, and refuse what waits for it; says whether there was one."""
+        held, self._version = self._version is not None, None
         waiting, self._waiting = self._waiting, []
         for request in waiting:
             self._refuse(request.link, [text_answer(request.submission, Status.STALE)])
         del waiting
         gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
+        return held
 
     # Requests
 

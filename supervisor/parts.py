@@ -28,6 +28,7 @@ from supervisor.workers.events import WorkerEvents
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
 from supervisor.workers.renewal import Renewal
+from supervisor.workers.spare_memory import SpareMemory
 from supervisor.workers.start import new_process
 from supervisor.workers.topology import place
 
@@ -80,6 +81,7 @@ async def build(settings: Settings, kept: KeptArena | None) -> Parts:
         settings.hang_timeout_ms / 1000,
         settings.start_timeout_ms / 1000,
         Renewal(settings.worker_growth_mb * _MB),
+        SpareMemory(settings.worker_keep_s),
     )
     fronts = Fronts(settings, pool)
     watcher: Watcher | None = None

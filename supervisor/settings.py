@@ -94,9 +94,16 @@ class Settings(AccessSettings):
         "memory of workers; tuned: glibc keeps large buffers, in huge pages; system: as found",
         choices=("tuned", "system"),
     )
+    worker_keep_s: int = setting(
+        600,
+        "seconds for which a worker that gives up a version keeps its memory for the model's next "
+        "one, unless a load needs it; 0: not at all",
+        low=0,
+        high=1_000_000,
+    )
     worker_growth_mb: int = setting(
         256,
-        "a worker that keeps so much more memory than after its first version gives its place to a "
+        "a worker that Paddle has left with so much more memory than at first gives its place to a "
         "new one; 0: never",
         low=0,
         high=1_000_000,

@@ -86,7 +86,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unload:
-    """Give up the version held."""
+    """Give up the version held; or, where there is none, the memory kept for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,11 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Unloaded:
-    """The worker holds no version; `memory_bytes` is the memory of its own that is left."""
+    """The worker holds no version, or, asked again, keeps no memory for the next one.
+
+    `memory_bytes` is the memory of its own that was left when it last gave everything back, 0 if it
+    never has.
+    """
 
     memory_bytes: int = 0
 

@@ -236,6 +236,7 @@ class Loader:
         if dispatcher.serving is not lane:  # its staged bytes may be gone
             worker.set_free()
             return
+        self._pool.spare_memory.give_back(self._pool.workers)  # nobody has looked whether it fits
         warmups = self._warmups(lane.settings, dispatcher)
         await self._load_one(
             worker, lane.record, self._staged[lane], lane.settings, warmups,
@@ -282,7 +283,7 @@ class Loader:
         """Reserve one spare: an idle one, else a retained version's, else wait for the next."""
         while True:
             if urgent or not self._urgent[device_index]:
-                worker = self._pool.take_spare(device_index)
+                worker = self._pool.take_spare(device_index, model)
                 if worker is not None:
                     return worker
                 if await self._reclaim(device_index, model):

@@ -65,7 +65,7 @@ class Room:
         Where they still cannot be, staging refuses the version, with the figures.
         """
         self._not_copied.pop(model.name, None)
-        while not await asyncio.to_thread(_can_copy, wish):
+        while not await self._can_copy(wish):
             if not self._reclaims or not await self._give_up_retained(model, None):
                 self._not_copied[model.name] = wish
                 return
@@ -82,6 +82,9 @@ class Room:
         """
         self._refused.pop(claim.model.name, None)
         short = await self._shortage(claim)
+        if short is not None:
+            await self._settled()  # spares may keep some
+            short = await self._shortage(claim)
         while (
             short is not None
             and self._reclaims
@@ -123,7 +126,7 @@ class Room:
     async def look_again(self, model: Model) -> None:
         """Have a version that was refused for lack of memory tried again once it may fit."""
         wish = self._not_copied.get(model.name)
-        if wish is not None and await asyncio.to_thread(_can_copy, wish):
+        if wish is not None and await self._can_copy(wish):
             del self._not_copied[model.name]
             model.refused.pop(wish.token, None)
         claim = self._refused.get(model.name)
@@ -133,6 +136,9 @@ class Room:
             del self._refused[model.name]
             return
         short = await self._shortage(claim, staged=False)
+        if short is not None:
+            await self._settled()
+            short = await self._shortage(claim, staged=False)
         if short is None or (self._reclaims and await self._fits_in_place(claim, staged=False)):
             del self._refused[model.name]
             del model.refused[claim.token]
@@ -143,6 +149,13 @@ class Room:
         return {one.token for one in found if one is not None}
 
     # What is there and what is needed
+
+    async def _can_copy(self, wish: Wish) -> bool:
+        """Say whether there is memory for a version's files, be it by what spares keep."""
+        if await asyncio.to_thread(_can_copy, wish):
+            return True
+        await self._settled()
+        return await asyncio.to_thread(_can_copy, wish)
 
     async def _fits_in_place(self, claim: Claim, *, staged: bool = True) -> bool:
         """Say whether it fits once the serving version's workers hold nothing.
@@ -165,7 +178,7 @@ class Room:
         estimate = claim.model.footprint.host(claim.size)
         choice = {index: self._choice(claim, index, in_place) for index in indices}
         for workers in choice.values():
-            needed += beyond(estimate, [_kept(worker) for worker in workers], count)
+            needed += beyond(estimate, [self._kept(worker) for worker in workers], count)
             needed += max(0, count - len(workers)) * self._fresh_worker()
         available = await asyncio.to_thread(host_memory.available_bytes)
         short = shortage(None, "memory", needed, available, reserve)
@@ -196,6 +209,15 @@ class Room:
             return free
         return [*free, *(one for one in here if _is_retained(one))]  # the loader takes those then
 
+    def _kept(self, worker: WorkerHandle) -> int:
+        """Give what a worker has beside its idle self, and a load would have instead.
+
+        What spares keep counts for nothing: which of them the load comes into is not known yet.
+        """
+        if not worker.idle_bytes or self._pool.spare_memory.keeps(worker):  # or it is starting
+            return 0
+        return max(0, host_memory.private_bytes(worker.pid) - worker.idle_bytes)
+
     def _fresh_worker(self) -> int:
         """Give the memory of a worker that would have to be started."""
         return max((worker.idle_bytes for worker in self._pool.workers), default=0)
@@ -220,7 +242,8 @@ class Room:
         return False
 
     async def _settled(self) -> None:
-        """Wait until the memory of what was given up has gone back to the system."""
+        """Have the memory of what was given up go back to the system, and wait until it has."""
+        self._pool.spare_memory.give_back(self._pool.workers)
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNLOAD_S):
                 while any(worker.unloading for worker in self._pool.workers):
@@ -239,10 +262,3 @@ def _is_retained(worker: WorkerHandle) -> bool:
     lane = worker.lane
     after = (VersionState.DRAINING, VersionState.RETAINED)
     return isinstance(lane, Lane) and lane.record.state in after
-
-
-def _kept(worker: WorkerHandle) -> int:
-    """Give what a worker has beside its idle self, and would give back before a load."""
-    if not worker.idle_bytes:  # it is starting
-        return 0
-    return max(0, host_memory.private_bytes(worker.pid) - worker.idle_bytes)

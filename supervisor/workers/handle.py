@@ -54,18 +54,17 @@ class WorkerHandle(WorkerPort):
         self.state = WorkerState.STARTING
         self.refusal = ""
         self.idle_bytes = 0  # of memory of its own, without a version
-        self.emptied_bytes = 0  # the same, when it had given up its first version
+        self.emptied_bytes = 0  # the same, when it first gave back what versions had left
         self.grown_bytes = 0  # by which it has more by now, without a version
         self.version_bytes = 0  # that the last version loaded took at most
         self.device_bytes = 0  # of the device that its versions took; its process keeps them
-        self.unloading = 0  # versions that it has been told to give up and still holds
+        self.unloading = 0  # times that it has been told to give something up and has yet to
         self._events = events
         loop = asyncio.get_running_loop()
         self._loading: PendingLoad | None = None
         self._ended = asyncio.Event()
         self._fronts: set[int] = set()  # that are attached
         self.started_at = loop.time()
-
         try:
             self._control, self._process = begin(link, self._process_ended)
         except OSError:
@@ -139,11 +138,13 @@ class WorkerHandle(WorkerPort):
     def set_free(self) -> None:
         """Leave the lane, or give up a load that is not wanted: become a spare."""
         self.lane = None
-        if self.state is WorkerState.ENDED:
-            return
+        self.unload()
+        self._become(WorkerState.IDLE)
+
+    def unload(self) -> None:
+        """Have its version given up; of a spare, what it keeps of its memory for the next one."""
         self._say(messages.Unload())
         self.unloading += 1
-        self._become(WorkerState.IDLE)
 
     # From one program to the next
 
@@ -236,8 +237,9 @@ class WorkerHandle(WorkerPort):
                 self._events.worker_needs_space(self, front)
             case messages.Unloaded():
                 self.unloading -= 1
-                self.emptied_bytes = self.emptied_bytes or message.memory_bytes
-                self.grown_bytes = message.memory_bytes - self.emptied_bytes
+                if self.version_bytes:  # what is filled once has been
+                    self.emptied_bytes = self.emptied_bytes or message.memory_bytes
+                    self.grown_bytes = message.memory_bytes - self.emptied_bytes
                 self._events.worker_changed(self)
             case _:
                 raise ProtocolError(f"a supervisor does not take {message}")
@@ -252,10 +254,9 @@ class WorkerHandle(WorkerPort):
         how = describe_exit(status)
         if self._loading is not None:
             self._loading.fail("crash", f"the worker ended while it loaded: {how}")
+            self._loop.run_in_executor(None, remove_left_load_folders)
         self._loop.remove_reader(self._control.sock)
         self._control.close()
-        if self._loading is not None:
-            self._loop.run_in_executor(None, remove_left_load_folders)
         self._ended.set()
         self._events.worker_ended(self)
         self.close()

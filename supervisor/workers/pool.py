@@ -19,6 +19,7 @@ from supervisor.workers.events import Answered, Holder, WorkerEvents, WorkerStat
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.renewal import Renewal
 from supervisor.workers.restart_policy import Exit, ExitKind, restart_delay
+from supervisor.workers.spare_memory import SpareMemory
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class WorkerPool:
         hang_timeout_s: float,
         start_timeout_s: float,
         renewal: Renewal,
+        spare_memory: SpareMemory,
     ) -> None:
         self.devices = tuple(devices)
         self.workers: list[WorkerHandle] = []
@@ -52,6 +54,7 @@ class WorkerPool:
         self.on_needs_space: NeedsSpace = lambda *_: None
         self.has_answered: Callable[[WorkerHandle], bool] = lambda worker: worker.answered > 0
         self._spawn = spawn
+        self.spare_memory = spare_memory
         self._renewal = renewal
         self._hang_timeout_s = hang_timeout_s
         self._start_timeout_s = start_timeout_s
@@ -85,6 +88,7 @@ class WorkerPool:
     def take_up(self, workers: Sequence[WorkerHandle], next_number: int, restarts: int) -> None:
         """Go on with the workers of another program."""
         self.workers.extend(workers)
+        self.spare_memory.take_up(workers)
         self._next = next_number
         self.restarts = restarts
         self._up = True
@@ -170,8 +174,8 @@ class WorkerPool:
 
     # Spares
 
-    def take_spare(self, device_index: int) -> WorkerHandle | None:
-        """Reserve an idle worker of a device for a load, or give None.
+    def take_spare(self, device_index: int, model: str) -> WorkerHandle | None:
+        """Reserve an idle worker of a device for a load of a model, or give None.
 
         The one that holds most of the device's memory: nobody else could use that.
         """
@@ -179,6 +183,7 @@ class WorkerPool:
         if not idle:
             return None
         worker = max(idle, key=lambda one: one.device_bytes)
+        self.spare_memory.expect(worker, model)
         worker.reserve()
         return worker
 
@@ -212,6 +217,7 @@ class WorkerPool:
         """Wake whoever waits for a spare."""
         if worker.state is WorkerState.IDLE:
             log.debug("worker is idle", worker=worker.number, pid=worker.pid)
+        self.spare_memory.note(worker)
         if self._renewal.note(worker):
             self._level(worker.device_index)
         self._tell()
@@ -224,6 +230,7 @@ class WorkerPool:
         """Forget a dead worker, have its requests sent again, see to its replacement."""
         self._overdue.discard(worker)
         self._renewal.forget(worker)
+        self.spare_memory.forget(worker)
         self.refused = worker.start_error() or self.refused
         expected = worker not in self.workers
         if not expected:
@@ -281,6 +288,7 @@ class WorkerPool:
         """End all workers."""
         self._stopping = True
         self._watch.cancel()
+        self.spare_memory.close()
         for timer in self._respawns.values():
             timer.cancel()
         if self._tasks:

@@ -19,7 +19,8 @@ def test_a_worker_that_has_grown_is_replaced_and_nobody_notices(
 ) -> None:
     repository.publish("mlp", "v1", models.mlp(1))
     _publish(repository, 1, *models("mobilenet_v2_pdmodel"))
-    server = serve(repository, "--device", "cpu", "--worker-growth-mb", "1").wait_ready()
+    options = ("--worker-growth-mb", "1", "--worker-keep-s", "0")
+    server = serve(repository, "--device", "cpu", *options).wait_ready()
     wait_for(lambda: len(_lasting(server)) == WORKERS, "a spare")
     at_first = _lasting(server)
     expected = {"v1": mlp_outputs(models.mlp(1))}

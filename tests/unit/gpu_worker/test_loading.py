@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from gpu_worker import loading
+from gpu_worker.heap import Heap
 from gpu_worker.ipc import messages
 from gpu_worker.ipc.tensors import Contract, TensorSpec
 from gpu_worker.version import Version
@@ -35,7 +37,13 @@ def take_up(
     predictor = FakePredictor(run, contract)
     told: list[messages.Message] = []
     load = messages.Load(3, ".json", batching=batching, warmups=warmups)
-    version, answer = loading.take_up(load, (0, 0), lambda *_: predictor, told.append)
+    file = os.open(os.devnull, os.O_RDONLY)
+    try:
+        version, answer = loading.take_up(
+            load, (file, file), lambda *_: predictor, told.append, Heap()
+        )
+    finally:
+        os.close(file)
     assert [type(message) for message in told] in ([], [messages.Warming])
     return version, answer, [shapes[0] for shapes in predictor.batches]
 

@@ -211,13 +211,36 @@ def test_an_unload_gives_the_version_up(start: Start) -> None:
     del predictor
     worker.load(1)
     worker.control.send(messages.Unload())
-    unloaded = worker.message()
-    assert isinstance(unloaded, messages.Unloaded)
-    assert unloaded.memory_bytes > 1 << 20
+    assert worker.message() == messages.Unloaded()
     assert gone() is None
     assert worker.infer(load_id=1).completion.status == Status.STALE
     worker.load(2)
     assert worker.infer(load_id=2).completion.status == Status.OK
+
+
+def test_an_unload_of_no_version_gives_memory_back_and_says_what_is_left(start: Start) -> None:
+    worker = start(giving(FakePredictor(), FakePredictor()))
+    worker.load(1)
+    worker.control.send(messages.Unload())
+    worker.control.send(messages.Unload())
+    assert worker.message() == messages.Unloaded(), "what it leaves is kept"
+    unloaded = worker.message()
+    assert isinstance(unloaded, messages.Unloaded)
+    assert unloaded.memory_bytes > 1 << 20
+    worker.load(2)
+    worker.control.send(messages.Unload())
+    assert worker.message() == unloaded, "what it was then"
+
+
+def test_what_a_failed_load_has_taken_is_given_back(start: Start) -> None:
+    worker = start(giving(RuntimeError("no"), FakePredictor()))
+    worker.ask(1)
+    worker.failure()
+    worker.load(2)
+    worker.control.send(messages.Unload())
+    unloaded = worker.message()
+    assert isinstance(unloaded, messages.Unloaded)
+    assert unloaded.memory_bytes > 1 << 20, "what was left then"
 
 
 def test_the_loop_ends_when_the_channel_closes(start: Start) -> None:

@@ -15,6 +15,7 @@ from supervisor.http.listening_sockets import port_of
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.pool import WorkerPool
 from supervisor.workers.renewal import Renewal
+from supervisor.workers.spare_memory import SpareMemory
 from tests.unit.supervisor.dispatch.bench import Bench
 from tests.unit.supervisor.front_process.mirrored import FakePort
 from tests.unit.supervisor.fronts.near import SETTINGS, START_S, listeners, started
@@ -51,7 +52,7 @@ class Company(Bench):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool = WorkerPool(["cpu"], self._spawn, 60.0, 60.0, Renewal(0))
+        self.pool = WorkerPool(["cpu"], self._spawn, 60.0, 60.0, Renewal(0), SpareMemory(0))
         self.fronts = Fronts(SETTINGS, self.pool)
         self.passed_on: list[socket.socket] = []
         self.port = 0

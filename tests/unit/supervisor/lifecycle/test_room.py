@@ -30,6 +30,7 @@ from supervisor.repository.model_settings import parse_model_settings
 from supervisor.settings import Settings
 from supervisor.workers.pool import WorkerPool
 from supervisor.workers.renewal import Renewal
+from supervisor.workers.spare_memory import SpareMemory
 
 GB = 1 << 30
 
@@ -41,7 +42,7 @@ async def main(policy, devices, taken_gb):
         model_repository=Path("/"), device=devices, memory_reserve_mb=1024,
         when_memory_is_short=policy,
     )
-    pool = WorkerPool(settings.devices(), never, 60.0, 60.0, Renewal(0))
+    pool = WorkerPool(settings.devices(), never, 60.0, 60.0, Renewal(0), SpareMemory(0))
     model = Model("m", Dispatcher("m", RequestArena.create(1 << 20, 1 << 18)))
     model.footprint.taken.append(Taken(1, 0, int(taken_gb) * GB))
     lanes = Lanes({"m": model}, settings, pool, Fronts(settings, pool), lambda: None)
