@@ -19,7 +19,7 @@ help:
 	@echo "make test-gpu-wheel  the same with paddlepaddle-gpu 2.6.2 (759 MB), in $(VENV_GPU)"
 	@echo "make bench           the server against the bare predictor and other servers, about 35 minutes"
 	@echo "make bench-quick     fewer and shorter rows, 2 to 3 minutes"
-	@echo "make bench-soak      full load with reloads, 30 minutes (MINUTES=30)"
+	@echo "make bench-soak      full load with reloads, 30 minutes (MINUTES=30), then beside a fresh server"
 	@echo "make bench-allocators  the bare predictor under other allocators"
 	@echo "make tools           fetch Prometheus, for the tests of monitoring/ (part of make test)"
 	@echo "make lint format types clean"

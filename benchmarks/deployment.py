@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from benchmarks.bare import Bare
 from benchmarks.errors import BenchError
@@ -19,6 +20,8 @@ from benchmarks.models import BenchModel, Floats
 from benchmarks.publisher import Publisher
 from benchmarks.server import Server
 from benchmarks.wire import ENCODINGS, Request, build_request, check_answer
+
+_WORKERS: Final = 2  # the one that serves and the spare
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,17 @@ class Deployment:
     def request(self, encoding: str) -> Request:
         """Build the request for this model."""
         return build_request(self.model, self.model.name, encoding)
+
+    def warm_up(self) -> None:
+        """Reload until both workers have held a version.
+
+        Raises:
+            BenchError: a version does not come to serve.
+
+        """
+        for _ in range(_WORKERS):
+            self.publisher.publish()
+            self.server.wait_serving(self.model.name, self.publisher.version)
 
     def check(self, encoding: str) -> None:
         """Ask once and compare the answer with the bare predictor's.

@@ -33,7 +33,6 @@ from benchmarks.records import good, read_records
 from benchmarks.wear import Wear, load_turn, measure_wear, wear_table
 from benchmarks.work_folder import work_folder
 
-_WARM_RELOADS = 2
 _BARE_S = 0.2  # a minute: too short to be seen in its p99
 
 
@@ -104,12 +103,6 @@ def watch(
             generator.stop()
 
 
-def _warm_up(deployment: Deployment) -> None:
-    for _ in range(_WARM_RELOADS):
-        deployment.publisher.publish()
-        deployment.server.wait_serving(deployment.model.name, deployment.publisher.version)
-
-
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Soak one model.
 
@@ -129,7 +122,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     wear = Wear()
     problems: Counter[str] = Counter()
     with work_folder(options.work_dir) as work, start(work / "worn") as deployment:
-        _warm_up(deployment)
+        deployment.warm_up()
         with BareLoop(model, folders[0], TUNED) as loop:
             minutes, outcome = watch(deployment, loop, options)
         published = deployment.publisher.count
@@ -141,11 +134,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
             try:
                 with start(work / "fresh") as fresh:
-                    _warm_up(fresh)
+                    fresh.warm_up()
                     wear = measure_wear(deployment, fresh, take, options.rounds)
             except BenchError as error:  # half an hour shall not be lost for that
                 problems[f"no turns beside a fresh server: {error}"] += 1
-    problems += Counter(outcome.problems) + Counter(wear.errors)
+    problems += Counter(outcome.problems) + wear.errors
     served = sum(version.startswith("v") for version in outcome.versions)
     print(f"{published} versions published, {served} seen in answers, "
           f"{outcome.checked} answers compared with the bare predictor's")  # fmt: skip

@@ -32,8 +32,6 @@ from benchmarks.throughput import measure_rows, throughput_table
 from benchmarks.turns import turns_table
 from benchmarks.wrk import MISSING, has_wrk
 
-_WARM_RELOADS = 2  # both workers have held a version before memory is compared
-
 
 class Suite:
     """One run: `run` measures, `report` holds what was found."""
@@ -190,9 +188,7 @@ class Suite:
                     f"\nreloads of {model.title}, {mode}: {options.reload_seconds:g} s with a "
                     f"version every {options.interval:g} s, as long without ..."
                 )
-                for _ in range(_WARM_RELOADS):
-                    deployment.publisher.publish()
-                    deployment.server.wait_serving(model.name, deployment.publisher.version)
+                deployment.warm_up()
                 row = measure_reloads(deployment, options.reload_seconds, options.interval, rate)
             rate = max(1.0, round(options.open_share * row.requests_s_without))
             self.report.reloads.append(row)

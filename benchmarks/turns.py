@@ -10,11 +10,22 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from benchmarks.table import table
 
 BARE: Final = "bare loop"
+
+
+class Rated(Protocol):
+    """Whatever one turn came to, its answers per second among it."""
+
+    @property
+    def rate(self) -> float:
+        """Give the answers per second."""
+
+
+RatedT = TypeVar("RatedT", bound=Rated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +60,10 @@ class TurnsRow:
 
 
 def take_turns(
-    names: Sequence[str], takers: Sequence[Callable[[], Turn]], rounds: int
-) -> list[list[Turn]]:
+    names: Sequence[str], takers: Sequence[Callable[[], RatedT]], rounds: int
+) -> list[list[RatedT]]:
     """Have each take its turn in every round, with a line per round; gives the turns of each."""
-    turns: list[list[Turn]] = [[] for _ in takers]
+    turns: list[list[RatedT]] = [[] for _ in takers]
     for number in range(rounds):
         for place in range(len(takers)):
             who = (number + place) % len(takers)

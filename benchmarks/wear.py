@@ -9,14 +9,17 @@ waits for its turn sleeps. Owns the rounds, and what they came to.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from benchmarks.deployment import Deployment
 from benchmarks.errors import BenchError
 from benchmarks.generator import Generator
 from benchmarks.process_cost import cpu_between
 from benchmarks.table import table
+from benchmarks.turns import take_turns
 
 LoadTurn = Callable[[Deployment], "WearTurn"]
 
@@ -30,6 +33,11 @@ class WearTurn:
     p99_ms: float
     cpu_ms: float
     errors: dict[str, int]
+
+    @property
+    def rate(self) -> float:
+        """Give the answers per second."""
+        return self.requests_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +56,10 @@ class Wear:
         return statistics.median(quotients)
 
     @property
-    def errors(self) -> dict[str, int]:
+    def errors(self) -> Counter[str]:
         """Count by kind everything that was no good answer."""
-        found: dict[str, int] = {}
-        for turn in (*self.worn, *self.fresh):
-            for kind, count in turn.errors.items():
-                found[kind] = found.get(kind, 0) + count
-        return found
+        turns = (*self.worn, *self.fresh)
+        return sum((Counter(turn.errors) for turn in turns), Counter())
 
 
 def load_turn(seconds: float, interval_s: float, concurrency: int, rate: float) -> LoadTurn:
@@ -94,17 +99,8 @@ def measure_wear(worn: Deployment, fresh: Deployment, take: LoadTurn, rounds: in
         BenchError: a server or the load generator failed.
 
     """
-    wear = Wear()
-    sides = [(worn, wear.worn), (fresh, wear.fresh)]
-    for number in range(rounds):
-        for deployment, turns in sides:
-            turns.append(take(deployment))
-        sides.reverse()
-        print(
-            f"  round {number + 1}/{rounds}: worn {wear.worn[-1].requests_s:,.1f}/s, "
-            f"fresh {wear.fresh[-1].requests_s:,.1f}/s", flush=True,
-        )  # fmt: skip
-    return wear
+    sides = [partial(take, worn), partial(take, fresh)]
+    return Wear(*take_turns(("worn", "fresh"), sides, rounds))
 
 
 def wear_table(wear: Wear) -> str:

@@ -59,7 +59,8 @@ class Loop:
         self._waiting: list[Request] = []
         self._express = Express(self._links, self._answer_run) if express and Express else None
         self._heap = Heap()
-        self._nice, self._stopped = 0, False
+        self._nice = 0
+        self._stopped = False
 
     def run(self) -> None:
         """Serve until told to stop or until the supervisor is gone."""

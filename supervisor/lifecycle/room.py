@@ -81,10 +81,7 @@ class Room:
 
         """
         self._refused.pop(claim.model.name, None)
-        short = await self._shortage(claim)
-        if short is not None:
-            await self._settled()  # spares may keep some
-            short = await self._shortage(claim)
+        short = await self._shortage_at_last(claim)
         while (
             short is not None
             and self._reclaims
@@ -135,10 +132,7 @@ class Room:
         if claim.token not in model.refused:
             del self._refused[model.name]
             return
-        short = await self._shortage(claim, staged=False)
-        if short is not None:
-            await self._settled()
-            short = await self._shortage(claim, staged=False)
+        short = await self._shortage_at_last(claim, staged=False)
         if short is None or (self._reclaims and await self._fits_in_place(claim, staged=False)):
             del self._refused[model.name]
             del model.refused[claim.token]
@@ -152,10 +146,10 @@ class Room:
 
     async def _can_copy(self, wish: Wish) -> bool:
         """Say whether there is memory for a version's files, be it by what spares keep."""
-        if await asyncio.to_thread(_can_copy, wish):
+        if await asyncio.to_thread(_fits_now, wish):
             return True
         await self._settled()
-        return await asyncio.to_thread(_can_copy, wish)
+        return await asyncio.to_thread(_fits_now, wish)
 
     async def _fits_in_place(self, claim: Claim, *, staged: bool = True) -> bool:
         """Say whether it fits once the serving version's workers hold nothing.
@@ -166,6 +160,14 @@ class Room:
         if serving is None or not serving.workers:
             return False
         return await self._shortage(claim, staged=staged, in_place=serving) is None
+
+    async def _shortage_at_last(self, claim: Claim, *, staged: bool = True) -> Shortage | None:
+        """Say where there is too little even when spares have given back what they keep."""
+        short = await self._shortage(claim, staged=staged)
+        if short is None:
+            return None
+        await self._settled()
+        return await self._shortage(claim, staged=staged)
 
     async def _shortage(
         self, claim: Claim, *, staged: bool = True, in_place: Lane | None = None
@@ -251,7 +253,7 @@ class Room:
         await self._lanes.loader.settled()
 
 
-def _can_copy(wish: Wish) -> bool:
+def _fits_now(wish: Wish) -> bool:
     try:
         return size_of(wish.listing) <= host_memory.available_bytes()
     except OSError:  # staging says what is wrong with it
